@@ -1,0 +1,169 @@
+"""Scans brought into the index: what is new, changed, gone, and what could not be seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fwsync.model import LocalEntry, RelPath, Stamp, Unknown
+from fwsync.state import State, open_state
+from tests.room.test_state import DAY, NOW, TAG, local, paths, read
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with open_state(tmp_path / "state.db") as opened:
+        yield opened
+
+
+def writes(state: State) -> int:
+    return state._db.connection.total_changes
+
+
+def test_a_first_scan_fills_the_index(state: State) -> None:
+    listing = [local("a", 3), local("b/c", 4, disk_path="b/C")]
+
+    summary = state.take_scan(listing)
+
+    assert (2, 7, 2, 0, 0) == (
+        summary.files,
+        summary.bytes,
+        summary.new,
+        summary.changed,
+        summary.gone,
+    )
+    assert listing == list(state.local_entries())
+
+
+def test_a_scan_that_finds_nothing_new_writes_nothing(state: State) -> None:
+    listing = [local(f"{i:04}") for i in range(5000)]
+    state.take_scan(listing)
+    state.remember((replace(entry, etag=TAG), NOW + DAY) for entry in listing)
+    before = writes(state)
+
+    summary = state.take_scan(listing)
+
+    assert before == writes(state)
+    assert (5000, 0, 0, 0) == (summary.files, summary.new, summary.changed, summary.gone)
+    assert {TAG} == {entry.etag for entry in state.local_entries()}
+
+
+@pytest.mark.parametrize("field", ["size", "mtime_ns", "ctime_ns", "device", "inode"])
+def test_a_stamp_that_changed_forgets_the_hash(state: State, field: str) -> None:
+    state.take_scan([local("a")])
+    state.remember([(read("a"), NOW + DAY)])
+    stamp = local("a").stamp
+    touched = replace(local("a"), stamp=replace(stamp, **{field: getattr(stamp, field) + 1}))
+
+    summary = state.take_scan([touched])
+
+    assert 1 == summary.changed
+    assert [touched] == list(state.local_entries())
+
+
+def test_what_vanished_is_dropped_and_counted(state: State) -> None:
+    state.take_scan([local(f"{i:05}") for i in range(7000)])
+
+    summary = state.take_scan([local(f"{i:05}") for i in range(0, 7000, 2)])
+
+    assert 3500 == summary.gone
+    assert [f"{i:05}" for i in range(0, 7000, 2)] == paths(state)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_rows_at_or_below_an_unknown_scope_are_kept(state: State, place: int) -> None:
+    state.take_scan([local(p) for p in ["d", "d!", "d/a", "d/b/c", "d/😀", "d0", "da", "e", "f/g"]])
+    listing: list[LocalEntry | Unknown] = [local("d!"), local("d/a")]
+    listing.insert(place, Unknown(RelPath("d"), "no access"))
+
+    summary = state.take_scan([*listing, Unknown(RelPath("e"), "a file")])
+
+    assert ["d", "d!", "d/a", "d/b/c", "d/😀", "e"] == paths(state)
+    assert 3 == summary.gone
+    assert ["d", "e"] == [item.scope for item in summary.unknown]
+
+
+def test_nothing_is_dropped_if_everything_is_unknown(state: State) -> None:
+    state.take_scan([local("a"), local("b")])
+
+    summary = state.take_scan([Unknown(RelPath(""), "the disk is gone")])
+
+    assert (["a", "b"], 0) == (paths(state), summary.gone)
+
+
+@pytest.mark.parametrize("listing", [["b", "a"], ["a", "a"]])
+def test_a_listing_out_of_order_is_refused(state: State, listing: list[str]) -> None:
+    with pytest.raises(ValueError, match="not in order"):
+        state.take_scan(local(path) for path in listing)
+
+
+def test_a_scan_that_breaks_off_drops_nothing(state: State) -> None:
+    state.take_scan([local("a"), local("b"), local("c")])
+
+    def broken() -> Iterator[LocalEntry]:
+        yield local("b", 9)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="disk"):
+        state.take_scan(broken())
+
+    assert ["a", "b", "c"] == paths(state)
+    assert state.take_scan([local("a")]).gone == 2
+
+
+def test_a_scan_may_come_in_batches(state: State) -> None:
+    state.take_scan([local("a"), local("b"), local("c")])
+    intake = state.start_scan()
+    intake.take([local("a")])
+    intake.take([Unknown(RelPath("c"), "busy")])
+    intake.take([])
+
+    assert 1 == intake.finish().gone
+    assert ["a", "c"] == paths(state)
+
+
+def test_numbers_of_64_bits_survive(state: State) -> None:
+    top = 2**64 - 1
+    entry = replace(local("a"), stamp=Stamp(2**40, -5 * DAY, NOW, top, top - 1))
+    state.take_scan([entry])
+
+    assert [entry] == list(state.local_entries())
+    assert 0 == state.take_scan([entry]).changed
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sets(st.text("ab/!0\U0001f600\uffee", min_size=1, max_size=4), max_size=12),
+            st.sets(st.text("ab/", max_size=3), max_size=2),
+        ),
+        max_size=4,
+    )
+)
+def test_the_index_is_the_last_listing_and_what_was_hidden(
+    state: State, scans: list[tuple[set[str], set[str]]]
+) -> None:
+    state.take_scan([])
+    known: set[str] = set()
+    for seen, scopes in scans:
+        mixed: list[LocalEntry | Unknown] = [local(path) for path in sorted(seen)]
+        for scope in scopes:
+            mixed.insert(random.Random(1).randint(0, len(mixed)), Unknown(RelPath(scope), ""))
+        hidden = {
+            path
+            for path in known - seen
+            if any(not s or path == s or path.startswith(s + "/") for s in scopes)
+        }
+
+        summary = state.take_scan(mixed)
+
+        assert len(known - seen - hidden) == summary.gone
+        known = seen | hidden
+        assert sorted(known) == paths(state)
