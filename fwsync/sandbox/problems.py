@@ -1,0 +1,44 @@
+"""What a handler raises when the answer is an error: a status and a message.
+
+One place turns it into the JSON of the wire (:mod:`fwsync.sandbox.app`).
+"""
+
+from __future__ import annotations
+
+
+class ApiError(Exception):
+    """An answer that is not 2xx.
+
+    Args:
+        status: of HTTP.
+        message: for people; clients must not match it.
+        extra: more members of the JSON body, such as ``reason``.
+    """
+
+    def __init__(self, status: int, message: str, **extra: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.extra = extra
+        #: Of the answer, besides its type.
+        self.headers: dict[str, str] = {}
+
+
+def invalid(message: str) -> ApiError:
+    """400: the request itself is wrong."""
+    return ApiError(400, message)
+
+
+def forbidden(message: str) -> ApiError:
+    """403: the caller may not."""
+    return ApiError(403, message, reason="permission_denied")
+
+
+def missing(message: str) -> ApiError:
+    """404: there is no such thing."""
+    return ApiError(404, message)
+
+
+def unprocessable(message: str) -> ApiError:
+    """422: a parameter of a list, or a value, breaks a rule."""
+    return ApiError(422, message, core_status_code="input_validation_error")

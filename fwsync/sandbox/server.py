@@ -1,0 +1,235 @@
+"""Start and stop: the data folder, the keys, the port, the signals."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import secrets
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from aiohttp import web
+
+from fwsync.errors import Locked, UsageError
+from fwsync.sandbox import tree
+from fwsync.sandbox.access import Caller, Keys
+from fwsync.sandbox.app import make_app
+from fwsync.sandbox.blobs import Blobs
+from fwsync.sandbox.records import Pen, open_records
+from fwsync.sandbox.settings import SandboxSettings
+from fwsync.sandbox.site import Site
+from fwsync.sandbox.tls import server_context
+
+ADMIN: Final = "admin@sandbox.local"
+USER: Final = "user@sandbox.local"
+KEY_BYTES: Final = 28  # with the mark before them, 57 characters: sent as Bearer by the SDK
+STOP_AFTER: Final = 0.1  # seconds that transfers are given when the sandbox stops
+READ_BUFFER: Final = 512 << 10  # bytes; uploads are hashed in pieces of about this
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What someone needs to use the sandbox; the keys stay valid over restarts.
+
+    ``user_api_key`` is an ordinary user, who sees nothing until given a permission.
+    """
+
+    url: str
+    api_key: str
+    user_api_key: str
+    device_secret: str
+    user_id: str = USER
+    ca_file: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For the line that ``fwsync sandbox --json`` prints."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class Sandbox:
+    """A sandbox that runs in this process; made by :func:`running_sandbox`."""
+
+    def __init__(self, site: Site, ready: Ready, app: web.AppRunner) -> None:
+        self.site = site
+        self.ready = ready
+        self._app = app
+
+    @property
+    def url(self) -> str:
+        """``scheme://host:port``, without ``/api``."""
+        return self.ready.url
+
+    @property
+    def api_key(self) -> str:
+        """The admin's key, with the host, as ``fwsync login`` takes it."""
+        return self.ready.api_key
+
+    @property
+    def user_api_key(self) -> str:
+        """The key of a user who sees nothing yet."""
+        return self.ready.user_api_key
+
+    @property
+    def device_secret(self) -> str:
+        """What devices send as ``X-SciTran-Auth``."""
+        return self.ready.device_secret
+
+    @property
+    def ca_file(self) -> str | None:
+        """The certificate to trust; ``None`` without TLS."""
+        return self.ready.ca_file
+
+
+@asynccontextmanager
+async def running_sandbox(
+    data: Path | SandboxSettings,
+    **changes: Any,
+) -> AsyncIterator[Sandbox]:
+    """A sandbox on loopback while the context lasts.
+
+    Args:
+        data: the data folder, or settings; ``changes`` are applied to them.
+
+    Raises:
+        Locked: another sandbox uses the data folder.
+        UsageError: the port is taken, or TLS lacks its package.
+    """
+    settings = data if isinstance(data, SandboxSettings) else SandboxSettings(data)
+    settings = replace(settings, **changes)
+    async with AsyncExitStack() as stack:
+        lock = await asyncio.to_thread(_lock, settings.data)
+        stack.push_async_callback(asyncio.to_thread, lock.close)
+        records = await open_records(settings.data / "sandbox.db", durable=settings.durable)
+        stack.push_async_callback(asyncio.to_thread, records.close)
+        blobs = await asyncio.to_thread(Blobs, settings.data, durable=settings.durable)
+        stack.push_async_callback(asyncio.to_thread, blobs.close)
+        keys, secret = await records.write(_keys)
+        await records.write(_make_groups, settings.groups)
+        site = Site(settings, records, blobs, keys)
+        context, ca_file = await _tls(settings)
+        app = await _listen(stack, site, settings, context)
+        yield Sandbox(site, _ready(settings, app, secret, ca_file), app)
+
+
+async def serve(settings: SandboxSettings, announce: Callable[[Ready], None]) -> None:
+    """Run a sandbox until SIGTERM or Ctrl-C; transfers that run then are cut.
+
+    Args:
+        announce: called once, when requests are answered.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with running_sandbox(settings) as sandbox:
+            announce(sandbox.ready)
+            await stop.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def run_sandbox(settings: SandboxSettings, announce: Callable[[Ready], None]) -> None:
+    """:func:`serve`, in an event loop of its own."""
+    asyncio.run(serve(settings, announce))
+
+
+async def _listen(
+    stack: AsyncExitStack, site: Site, settings: SandboxSettings, context: ssl.SSLContext | None
+) -> web.AppRunner:
+    app = web.AppRunner(
+        make_app(site),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=STOP_AFTER,
+        read_bufsize=READ_BUFFER,
+        auto_decompress=False,
+    )
+    await app.setup()
+    stack.push_async_callback(app.cleanup)
+    listener = web.TCPSite(app, settings.host, settings.port, ssl_context=context, backlog=1024)
+    try:
+        await listener.start()
+    except OSError as error:
+        raise UsageError(
+            f"{settings.host}:{settings.port}: cannot be listened on ({error.strerror})",
+            hint="choose another --port, or 0 for a free one",
+        ) from error
+    return app
+
+
+def _ready(
+    settings: SandboxSettings, app: web.AppRunner, secret: dict[str, str], ca_file: Path | None
+) -> Ready:
+    port = app.addresses[0][1]
+    host = "127.0.0.1" if settings.host in ("", "0.0.0.0", "::") else settings.host  # noqa: S104
+    scheme, middle = ("https", "") if ca_file else ("http", "__force_insecure:")
+    before = f"{host}:{port}:{middle}"
+    return Ready(
+        f"{scheme}://{host}:{port}",
+        before + secret[ADMIN],
+        before + secret[USER],
+        secret["device_secret"],
+        ca_file=str(ca_file) if ca_file else None,
+    )
+
+
+async def _tls(settings: SandboxSettings) -> tuple[ssl.SSLContext | None, Path | None]:
+    if settings.tls is None:
+        return None, None
+    make = partial(server_context, settings.data / "tls", settings.host, settings.tls)
+    return await asyncio.to_thread(make)
+
+
+def _lock(folder: Path) -> BinaryIO:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("wb")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot hold the data ({error.strerror})") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise Locked(f"{folder}: another sandbox uses this data folder") from error
+    return lock
+
+
+def _make_groups(pen: Pen, groups: tuple[str, ...]) -> None:
+    """Make the groups that are not there; the admin of the sandbox is theirs as well."""
+    for group in groups:
+        if not tree.GROUP_ID.fullmatch(group):
+            raise UsageError(
+                f"{group!r} cannot be the id of a group",
+                hint="use 2 to 32 of the characters a-z 0-9 . @ _ -",
+            )
+        known = "SELECT 1 FROM containers WHERE id = ? AND deleted IS NULL"
+        if pen.db.execute(known, (group,)).fetchone() is None:
+            tree.upsert_group(pen, group, tree.new_container("group", {"_id": group}))
+            tree.set_permissions(pen, group, [{"_id": ADMIN, "access": "admin"}], replace=True)
+
+
+def _keys(pen: Pen) -> tuple[Keys, dict[str, str]]:
+    """Read the keys, or draw them at the first start."""
+    db = pen.db
+    for user, first, last, root in ((ADMIN, "Ada", "Admin", 1), (USER, "Uma", "User", 0)):
+        db.execute(
+            "INSERT OR IGNORE INTO users VALUES (?,?,?,?,?,?)",
+            (user, f"k{secrets.token_hex(KEY_BYTES)}", first, last, root, pen.now),
+        )
+    db.execute(
+        "INSERT OR IGNORE INTO settings VALUES ('device_secret', ?)", (secrets.token_hex(16),)
+    )
+    device = db.execute("SELECT value FROM settings WHERE name = 'device_secret'").fetchone()[0]
+    users = db.execute("SELECT id, key, root FROM users").fetchall()
+    callers = {row["key"]: Caller("user", row["id"], bool(row["root"])) for row in users}
+    secret = {row["id"]: row["key"] for row in users} | {"device_secret": device}
+    return Keys(callers, device), secret
