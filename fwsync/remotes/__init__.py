@@ -1,0 +1,1 @@
+"""The remotes: one room each, and the HTTP plumbing that they share."""

@@ -1,0 +1,238 @@
+"""A request as a value: where it goes, who it says it is, and whether it is sent again."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from fwsync.errors import (
+    AuthError,
+    Forbidden,
+    Garbled,
+    Refused,
+    RemoteError,
+    Unavailable,
+    UsageError,
+)
+from fwsync.remotes.body import Body
+from fwsync.remotes.faults import Cleaner, Failure
+from fwsync.remotes.pace import Pace, jitter_s
+
+_BEARER_LENGTH = 57  # characters of a new-style key (sdk 23)
+_MAX_REDIRECTS = 5
+_TRIES_500 = 3
+_TRIES = 8  # of one request while the host answers others
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+Params = Mapping[str, str | int | bool | None]
+
+
+def split_key(text: str) -> tuple[str, str]:
+    """The base address and the bare key in an API key as Flywheel hands it out.
+
+    Args:
+        text: ``host:key``, ``host:port:key`` or ``host:port:__force_insecure:key``.
+
+    Raises:
+        AuthError: it has no such form. The text is not repeated.
+    """
+    parts = text.strip().split(":")
+    insecure = "__force_insecure" in parts[1:-1]
+    ports = [part for part in parts[1:-1] if part != "__force_insecure"]
+    form_is_right = len(parts) >= 2 and parts[0] and parts[-1] and len(ports) <= 1
+    if not form_is_right or not all(port.isdigit() for port in ports):
+        raise AuthError(
+            "the API key is not of the form host:key or host:port:key",
+            hint="copy it from your Flywheel profile page, then run `fwsync login`",
+        )
+    port = f":{ports[0]}" if ports else ""
+    return f"{'http' if insecure else 'https'}://{parts[0]}{port}", parts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as often as it is sent."""
+
+    method: str
+    url: URL
+    what: str
+    headers: Mapping[str, str]
+    data: bytes | None = None
+    body: Callable[[], Body] | None = None
+    repeatable: bool = False
+    hops: int = 0
+
+
+@dataclass(slots=True)
+class Tries:
+    """What one request has been through."""
+
+    first: Call
+    patience_s: float | None
+    now: Callable[[], float]
+    random: Callable[[], float]
+    began: float
+    failed: int = 0
+    while_alive: int = 0  # of these, while the host answered other requests
+    unauthorized: int = 0
+    broken: int = 0  # 500
+    expired: int = 0  # a signed address that is not valid any more
+    asked_s: float = 0.0  # the longest Retry-After
+
+    def again(self, call: Call, failure: Failure, pace: Pace, before: int) -> tuple[Call, float]:
+        """The request to send next, and after how many seconds; or its error, raised.
+
+        Args:
+            call: what was sent last, after redirects.
+            before: the pace's ``progress`` when it was sent.
+        """
+        error = failure.error
+        if failure.final:
+            raise error
+        if isinstance(error, AuthError):
+            self.unauthorized += 1
+            if self.unauthorized > 1:
+                raise error
+            return self.first, 0.0
+        moved = call.url.origin() != self.first.url.origin()
+        if moved and isinstance(error, Forbidden | Refused):
+            self.expired += 1  # a signed address lives for seconds: ask for a new one
+            if self.expired > 2:
+                raise error
+            return self.first, 0.0
+        if not isinstance(error, Unavailable):
+            self.broken += 1
+            may = isinstance(error, RemoteError) and error.retryable
+            if not may or call.method not in ("GET", "HEAD") or self.broken >= _TRIES_500:
+                raise error
+            return self.first, jitter_s(self.broken, self.random)
+        if failure.processed and not call.repeatable and call.method not in _IDEMPOTENT:
+            raise error
+        return self.first, self._wait(error, pace, before)
+
+    def _wait(self, error: Unavailable, pace: Pace, before: int) -> float:
+        self.asked_s = max(self.asked_s, error.retry_after_s or 0.0)
+        if pace.progress > before:
+            self.while_alive += 1
+            if self.while_alive >= _TRIES:
+                raise error
+        wait = jitter_s(self.failed, self.random)
+        self.failed += 1
+        if self.patience_s is not None:
+            silent_s = self.now() - max(pace.last_progress, self.began)
+            left_s = self.patience_s + self.asked_s - silent_s
+            if left_s <= 0:
+                raise error
+            wait = min(wait, left_s)
+        return wait
+
+
+class Authorize:
+    """The key goes to the API's own origin, and nowhere else: not after a redirect either.
+
+    It replaces whatever is there, so no other source of logins (``~/.netrc``) can win.
+    """
+
+    def __init__(self, origin: URL, key: str, count: Callable[[], None]) -> None:
+        scheme = "Bearer" if len(key) == _BEARER_LENGTH else "scitran-user"
+        self._origin = origin
+        self._header = f"{scheme} {key}" if key else ""
+        self._count = count
+
+    def __repr__(self) -> str:
+        return f"<Authorize {self._origin}>"
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Sign one request, and count it."""
+        request.headers.pop(hdrs.AUTHORIZATION, None)
+        if self._header and request.url.origin() == self._origin:
+            request.headers[hdrs.AUTHORIZATION] = self._header
+        self._count()
+        return await handler(request)
+
+
+def address(base: URL, path: Sequence[str], params: Params | None) -> URL:
+    """Where a call goes: plain segments below the base, each encoded whole."""
+    url = "/".join([str(base), *map(_segment, path)])
+    told = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in (params or {}).items()
+        if value is not None
+    }
+    return URL(f"{url}?{urlencode(told)}" if told else url, encoded=True)
+
+
+def redirected(call: Call, response: aiohttp.ClientResponse, clean: Cleaner) -> Call | Failure:
+    """The request that a redirect asks for; only reading is sent elsewhere."""
+    what = clean(call.what)
+    try:
+        location = URL(response.headers.get(hdrs.LOCATION, ""), encoded=True)
+        url = call.url.join(location)
+        same = url.origin() == call.url.origin()
+    except ValueError:
+        return Failure(Garbled(f"{what}: redirected to no address"), final=True)
+    if call.hops >= _MAX_REDIRECTS:
+        return Failure(Garbled(f"{what}: redirected in circles"), final=True)
+    if url.scheme not in ("http", "https") or (call.url.scheme, url.scheme) == (
+        "https",
+        "http",
+    ):
+        return Failure(Garbled(f"{what}: redirected to an unsafe address"), final=True)
+    if call.method not in ("GET", "HEAD"):
+        there = clean(str(url.origin()))
+        return Failure(
+            Refused(
+                f"{what}: the server says that it has moved to {there}",
+                status=response.status,
+                hint="log in there with `fwsync login`",
+            ),
+            final=True,
+        )
+    headers = call.headers
+    if not same:
+        kept = (hdrs.RANGE, hdrs.IF_RANGE, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING)
+        headers = {name: value for name, value in headers.items() if name in kept}
+    return replace(call, url=url, headers=headers, hops=call.hops + 1)
+
+
+async def first_bytes(response: aiohttp.ClientResponse) -> bytes:
+    """Up to 64 KiB of an error's body; what is lost of it is no second error."""
+    try:
+        return await response.content.read(64 * 1024)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return b""
+
+
+def _segment(text: str) -> str:
+    # Dots alone would be taken for "this folder" and "the one above" on the way.
+    return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
+
+
+def proxy_in_environment(url: URL) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for an address."""
+    proxy = getproxies().get(url.scheme)
+    if not proxy or (url.host and proxy_bypass(f"{url.host}:{url.port}")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def trust_also(ca_file: str) -> ssl.SSLContext:
+    """The system's certificates and those in a file; reads the disk."""
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"{ca_file}: not a file of certificates ({error.strerror or error})",
+            hint="FW_SSL_CERT_FILE must name a PEM file with the site's CA",
+        ) from None
+    return context

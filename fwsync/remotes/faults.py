@@ -1,0 +1,187 @@
+"""What went wrong on the wire, as one of our errors: status, cause and hint in one place.
+
+No text made here may hold the API key, a ticket or a signature: what a server or a
+library says goes through :class:`Cleaner` first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from fwsync.errors import (
+    AuthError,
+    Forbidden,
+    FwsyncError,
+    Garbled,
+    NotFound,
+    Refused,
+    RemoteError,
+    Unavailable,
+)
+
+_SHOWN = 200  # characters of a foreign text that we repeat
+_LATER = (408, 425, 429, 502, 503, 504)
+
+
+class Cleaner:
+    """Makes a foreign text fit for one line of ours: bounded, printable, without the key."""
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets = tuple(secret for secret in secrets if len(secret) > 3)
+
+    def __repr__(self) -> str:
+        return "Cleaner(…)"
+
+    def __call__(self, text: str) -> str:
+        """The text, safe to print."""
+        text = text[: _SHOWN * 50]
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = " ".join(text.split())
+        shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:_SHOWN])
+        return shown + "…" if len(text) > _SHOWN else shown
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One attempt that did not bring what was asked for."""
+
+    error: FwsyncError
+    processed: bool = True  #: False: the server has certainly not acted on it
+    final: bool = False  #: True: the next attempt will end the same way
+
+
+def error_for_status(
+    status: int, what: str, said: str, *, asked_s: float | None = None
+) -> FwsyncError:
+    """The one place where a status becomes an error.
+
+    Args:
+        status: of an answer that is not a success.
+        what: the request, in words, for the text.
+        said: what the server gave as its reason, cleaned; may be empty.
+        asked_s: what ``Retry-After`` asked for.
+    """
+    text = f"{what}: {status}" + (f" ({said})" if said else "")
+    if status in (401, 402):
+        return AuthError(
+            f"{text}: the API key was refused",
+            hint="check the key with `fwsync login`; it may have expired or been withdrawn",
+        )
+    if status == 407:
+        return AuthError(f"{text}: the proxy wants a login", hint="check HTTPS_PROXY")
+    if status == 403:
+        return Forbidden(text, status=status, hint="ask an admin of the project for the right role")
+    if status in (404, 410):
+        return NotFound(text, status=status)
+    if status in _LATER:
+        return Unavailable(text, status=status, retry_after_s=asked_s)
+    if 400 <= status < 500 or status in (501, 505, 507):
+        return Refused(text, status=status)
+    if status >= 500:
+        error = RemoteError(text, status=status)
+        error.retryable = True
+        return error
+    return Garbled(f"{text}: not an answer to this request", status=status)
+
+
+def reason_in(body: bytes, content_type: str, clean: Cleaner) -> str:
+    """What the server gave as its reason: its message, or the first bytes."""
+    text = body.decode("utf-8", "replace")
+    if "json" in content_type:
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            parsed = None
+        if isinstance(parsed, dict):
+            said = parsed.get("message") or parsed.get("detail") or parsed.get("error")
+            if said:
+                return clean(said if isinstance(said, str) else json.dumps(said))
+    return clean(text)
+
+
+def failure_for(error: Exception, url: URL, what: str, clean: Cleaner) -> Failure:
+    """What an exception of the client library means."""
+    host = clean(url.host or "?")
+    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+        return Failure(_tls_error(error, host, what, clean), processed=False, final=True)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        bad = error_for_status(error.status, f"{what}: the proxy", clean(error.message))
+        return Failure(bad, processed=False, final=error.status == 407)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return _not_reached(error, host, what, clean)
+    if isinstance(error, TimeoutError):
+        return _later(f"{what}: nothing came from or went to {host} for too long")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Failure(Garbled(f"{what}: not an address that can be asked"), final=True)
+    if isinstance(error, aiohttp.ClientResponseError):
+        bad = Garbled(
+            f"{what}: {host} does not speak HTTP as it should ({clean(error.message)})",
+            hint="check the address and the port",
+        )
+        return Failure(bad, final=True)
+    return _later(f"{what}: the connection to {host} broke ({type(error).__name__})")
+
+
+def _not_reached(error: Exception, host: str, what: str, clean: Cleaner) -> Failure:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _later(
+            f"{what}: the name {host} cannot be resolved",
+            hint="check the name, the network and the DNS of this machine",
+            processed=False,
+        )
+    if isinstance(error, aiohttp.ClientConnectorError):
+        via = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else host
+        number = error.os_error.errno  # asyncio's own text names a Python call
+        cause = os.strerror(number) if number else clean(str(error.os_error))
+        return _later(
+            f"{what}: no connection to {via} ({cause})",
+            hint="check the address, the port and the firewall",
+            processed=False,
+        )
+    return _later(
+        f"{what}: no connection to {host} in time",
+        hint="check the network and the firewall",
+        processed=False,
+    )
+
+
+def _later(text: str, *, hint: str = "", processed: bool = True) -> Failure:
+    return Failure(Unavailable(text, hint=hint), processed=processed)
+
+
+#: OpenSSL's verify codes that have a cause a user can act on.
+_TLS_HINTS = {
+    9: "check the clock of this machine",
+    10: "the server's certificate must be renewed (or the clock of this machine is wrong)",
+    18: "name the file with the site's certificate in FW_SSL_CERT_FILE",
+    19: "name the file with the site's CA in FW_SSL_CERT_FILE",
+    20: "name the file with the site's CA in FW_SSL_CERT_FILE",
+    21: "name the file with the site's CA in FW_SSL_CERT_FILE",
+    62: "the address is not the one that the certificate was made for",
+    64: "the address is not the one that the certificate was made for",
+}
+
+
+def _tls_error(error: Exception, host: str, what: str, clean: Cleaner) -> Unavailable:
+    cause: BaseException = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Unavailable(
+            f"{what}: the certificate of {host} is not valid ({clean(cause.verify_message)})",
+            hint=_TLS_HINTS.get(cause.verify_code, "ask the site's administrator"),
+        )
+    reason = cause.reason if isinstance(cause, ssl.SSLError) and cause.reason else str(cause)
+    return Unavailable(
+        f"{what}: no TLS connection to {host} ({clean(reason)})",
+        hint="check the address and the port: does it speak https?",
+    )

@@ -1,0 +1,231 @@
+"""Who we are, and which project is meant: the questions asked before a run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from fwsync.errors import AuthError, NotFound, RemoteError, UsageError
+from fwsync.model import Level
+from fwsync.remotes.flywheel_wire import PLURAL, Json, item_of, label_of, page_of, text_of
+from fwsync.remotes.http import Api
+
+PAGE = 1000  #: items asked for at a time; a server may give fewer
+FEATURES = "Safe-Redirect,pagination,subject-container,exclude-files"
+_BY_ID = re.compile(r"<id:([^<>]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project on the server."""
+
+    group: str
+    label: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whose key it is."""
+
+    id: str  #: a user's e-mail address, or a device's id
+    name: str = ""
+    is_admin: bool = False
+    is_device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One line of ``fwsync ls``."""
+
+    kind: str  #: group, project, subject, session, acquisition, analysis, file
+    label: str
+    id: str
+    size: int | None = None  #: bytes, of a file
+
+
+async def check_login(api: Api) -> Who:
+    """Whose key this is.
+
+    Raises:
+        AuthError: it is not accepted.
+        Unavailable: the site cannot be reached.
+    """
+    status = item_of(await api.json("GET", ("auth", "status"), what="login"), "login")
+    origin = status.get("origin")
+    id_ = origin.get("id") if isinstance(origin, dict) else None
+    if not isinstance(id_, str) or not id_:
+        raise AuthError(
+            "the API key belongs to nobody", hint="copy a new key from your Flywheel profile page"
+        )
+    admin = bool(status.get("user_is_admin"))
+    if status.get("is_device"):
+        return Who(id_, is_admin=admin, is_device=True)
+    user = item_of(await api.json("GET", ("users", "self"), what="login"), "login")
+    names = (user.get("firstname"), user.get("lastname"))
+    name = " ".join(part for part in names if isinstance(part, str) and part)
+    return Who(id_, name, admin)
+
+
+async def ls(api: Api, path: str) -> list[Child]:
+    """What lies below a Flywheel path; the groups, for an empty one.
+
+    Raises:
+        UsageError: there is nothing at this path.
+    """
+    segments = [part for part in path.removeprefix("fw://").split("/") if part]
+    body = {"path": segments or [""]}
+    try:
+        answer = await api.json("POST", ("resolve",), body=body, repeatable=True, what=path)
+    except NotFound as error:
+        missing = UsageError(f"{path}: {error.message}", hint="`fwsync ls` shows what is there")
+        raise missing from None
+    children = item_of(answer, path).get("children")
+    return [_child(item, path) for item in page_of(children, path).items]
+
+
+def _child(item: Json, what: str) -> Child:
+    kind = str(item.get("container_type") or item.get("node_type") or "")
+    size = item.get("size")
+    id_ = str(item.get("file_id") or item.get("_id") or "")
+    label = text_of(item, "name", what) if kind == "file" else label_of(item, what)
+    if kind == Level.GROUP.value:
+        label = id_
+    return Child(kind, label, id_, size if kind == "file" and isinstance(size, int) else None)
+
+
+async def resolve_project(api: Api, text: str, *, create_project: bool = False) -> Project:
+    """The one project that a user means.
+
+    Args:
+        text: ``group/project``, ``fw://group/project``, a project's label alone, or
+            ``<id:…>``; a label may itself be given as ``<id:…>``.
+        create_project: make it in its group, if it is not there. A group is never made.
+
+    Raises:
+        UsageError: there is none, or more than one.
+        Forbidden, AuthError: it is not ours to see.
+    """
+    wanted = text.strip().removeprefix("fw://").strip("/")
+    if not wanted:
+        raise UsageError("no project is named", hint="give it as GROUP/PROJECT")
+    by_id = _BY_ID.fullmatch(wanted)
+    if by_id:
+        return await _project_by_id(api, by_id[1], text)
+    group, slash, label = wanted.partition("/")
+    if not slash:
+        return await _project_by_label(api, wanted)
+    if "/" in label:
+        raise UsageError(
+            f"{text}: a project is named by two parts, GROUP/PROJECT",
+            hint="what is synced is a whole project",
+        )
+    by_id = _BY_ID.fullmatch(label)
+    if by_id:
+        return await _project_by_id(api, by_id[1], text)
+    try:
+        answer = await api.json(
+            "POST",
+            ("lookup",),
+            body={"path": [group, label]},
+            repeatable=True,
+            features=FEATURES,
+            what=f"project {wanted}",
+        )
+    except NotFound:
+        answer = None
+    if answer is not None:
+        return _project(item_of(answer, wanted), wanted, group=group)
+    if create_project:
+        return await _make_project(api, group, label)
+    raise await _no_such_project(api, wanted)
+
+
+def _project(item: Json, what: str, *, group: str = "") -> Project:
+    kind = item.get("container_type") or item.get("node_type") or "project"
+    if kind != "project":
+        raise UsageError(f"{what} is a {kind}, not a project", hint="give it as GROUP/PROJECT")
+    owner = item.get("group")
+    owner = owner if isinstance(owner, str) and owner else group
+    return Project(owner, label_of(item, what), text_of(item, "_id", what))
+
+
+async def _project_by_id(api: Api, id_: str, text: str) -> Project:
+    try:
+        answer = await api.json("GET", ("projects", id_), features=FEATURES, what=text)
+    except NotFound:
+        answer = None
+    if answer is None:
+        raise UsageError(f"{text}: there is no project with this id")
+    return _project(item_of(answer, text), text)
+
+
+async def _project_by_label(api: Api, label: str) -> Project:
+    projects = await _visible(api)
+    found = [project for project in projects if project.label == label]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"{label}: more than one project has this label: {', '.join(map(str, found))}",
+            hint="give it as GROUP/PROJECT",
+        )
+    raise _nearest(label, projects, by_label=True)
+
+
+async def _visible(api: Api) -> list[Project]:
+    """All projects that the key can see."""
+    projects: list[Project] = []
+    after: str | None = None
+    while True:
+        answer = await api.json(
+            "GET",
+            (PLURAL[Level.PROJECT],),
+            params={"limit": PAGE, "after_id": after},
+            features=FEATURES,
+            what="the list of projects",
+        )
+        page = page_of(answer, "the list of projects")
+        projects += [_project(item, "the list of projects") for item in page.items]
+        last = projects[-1].id if page.items else after
+        if last == after or (page.total is not None and len(projects) >= page.total):
+            return projects
+        after = last
+
+
+async def _no_such_project(api: Api, wanted: str) -> UsageError:
+    try:
+        return _nearest(wanted, await _visible(api), by_label=False)
+    except RemoteError:
+        return _nearest(wanted, [], by_label=False)
+
+
+def _nearest(wanted: str, projects: list[Project], *, by_label: bool) -> UsageError:
+    names = {(p.label if by_label else str(p)).casefold(): str(p) for p in projects}
+    close = [names[n] for n in difflib.get_close_matches(wanted.casefold(), names, n=3)]
+    hint = f"did you mean {', '.join(close)}?" if close else "`fwsync ls` shows what is there"
+    return UsageError(
+        f"{wanted}: there is no such project, or the key may not see it",
+        hint=hint if close or by_label else f"{hint}; --create-project makes it",
+    )
+
+
+async def _make_project(api: Api, group: str, label: str) -> Project:
+    what = f"project {group}/{label}"
+    try:
+        await api.json("GET", (PLURAL[Level.GROUP], group), what=what)
+    except NotFound:
+        pass
+    else:
+        answer = await api.json(
+            "POST", ("projects",), body={"label": label, "group": group}, what=f"making {what}"
+        )
+        return Project(group, label, text_of(item_of(answer, what), "_id", what))
+    raise UsageError(
+        f"{what}: there is no group {group!r}, or the key may not see it",
+        hint="ask a site admin to make the group; fwsync makes projects only",
+    )

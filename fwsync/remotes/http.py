@@ -1,0 +1,466 @@
+"""The wire: one session, one key, one pace for each host. The only user of the HTTP client.
+
+Its rule: whatever happens comes out as one of our errors, and none of them, nor any
+``repr``, holds the key. What may be repeated is repeated here; the rest is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random as dice
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from fwsync._version import __version__
+from fwsync.errors import (
+    Garbled,
+    Unavailable,
+    UsageError,
+)
+from fwsync.remotes.body import Body
+from fwsync.remotes.calls import (
+    Authorize,
+    Call,
+    Params,
+    Tries,
+    address,
+    first_bytes,
+    proxy_in_environment,
+    redirected,
+    split_key,
+    trust_also,
+)
+from fwsync.remotes.faults import Cleaner, Failure, error_for_status, failure_for, reason_in
+from fwsync.remotes.pace import Pace, retry_after_s
+
+__all__ = ["Answer", "Api", "Body", "Params", "split_key"]
+
+CONNECT_S = 10.0  #: seconds for name, connection and handshake (sdk 23's default)
+STALL_S = 60.0  #: seconds without a byte in either direction (sdk 23's read time-out)
+MAX_JSON = 256 * 2**20  #: bytes; no page of ours comes near, a runaway answer stops here
+
+T = TypeVar("T")
+
+
+class Answer:
+    """A successful answer whose body is still to be read."""
+
+    def __init__(self, api: Api, response: aiohttp.ClientResponse, pace: Pace, what: str) -> None:
+        self._api = api
+        self._response = response
+        self._pace = pace
+        self._what = what
+
+    @property
+    def status(self) -> int:
+        """200, 206, …."""
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Case does not matter."""
+        return self._response.headers
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that are announced, or None."""
+        if self._response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+            return None
+        return self._response.content_length
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body.
+
+        Raises:
+            Unavailable: it broke off, or nothing came for too long.
+        """
+        failure: Failure | None = None
+        try:
+            async for chunk in self._response.content.iter_any():
+                self._api.bytes_received += len(chunk)
+                self._pace.progressed()
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            failure = self._api.failure(error, self._response.url, self._what)
+        if failure is not None:
+            raise failure.error
+
+    def release(self) -> None:
+        """Give the connection back, or close it if the body was not read to its end."""
+        self._response.release()
+
+
+class Api:
+    """A Flywheel site's API, with a key.
+
+    Use it as ``async with Api(…) as api``. A path is a sequence of plain segments below
+    ``/api``; each is percent-encoded here, so that a name can hold any character.
+
+    Args:
+        url: scheme, host and port, as :func:`split_key` gives them.
+        key: the bare API key, or empty for none.
+        ca_file: certificates to trust besides the system's.
+        patience_s: how long nothing at all may come from a host before
+            :class:`Unavailable` is raised; None: for ever.
+        in_flight: requests to one host at a time, at most.
+        stall_s: how long one request may stand still.
+        now: monotonic seconds. wall: seconds since 1970. random: uniform in [0, 1).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str = "",
+        *,
+        ca_file: str | None = None,
+        patience_s: float | None = 60.0,
+        in_flight: int = 16,
+        stall_s: float = STALL_S,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = dice.random,
+    ) -> None:
+        base = URL(url.rstrip("/"))
+        if base.scheme not in ("http", "https") or not base.host:
+            raise UsageError("the server's address is not of the form https://host")
+        self.url = base if base.path.endswith("/api") else base / "api"
+        self.requests = 0  #: HTTP requests sent, repeats included
+        self.bytes_sent = 0  #: of bodies
+        self.bytes_received = 0  #: of bodies, after decompression
+        self._clean = Cleaner(key)
+        self._middleware = Authorize(self.url.origin(), key, self._count)
+        self._ca_file = ca_file
+        self._patience_s = patience_s
+        self._limit = in_flight
+        # Nobody waits longer for one answer than for all of them.
+        self._stall_s = stall_s if patience_s is None else min(stall_s, max(patience_s, 1.0))
+        self._now, self._wall, self._sleep, self._random = now, wall, sleep, random
+        self._paces: dict[URL, Pace] = {}
+        self._proxies: dict[URL, str | None] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<Api {self.url.origin()}>"
+
+    def _count(self) -> None:
+        self.requests += 1
+
+    async def __aenter__(self) -> Self:
+        context: ssl.SSLContext | bool = True
+        if self._ca_file:
+            context = await asyncio.to_thread(trust_also, self._ca_file)
+        self._session = aiohttp.ClientSession(
+            # The pace is the limit; the pool only must not be a smaller one, since waiting
+            # for a free connection would count as a connection time-out.
+            connector=aiohttp.TCPConnector(
+                limit=8 * self._limit, limit_per_host=4 * self._limit, ssl=context
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=self._stall_s
+            ),
+            headers={hdrs.USER_AGENT: f"fwsync/{__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(self._middleware,),
+            trust_env=False,  # it would read ~/.netrc; proxies are looked up below
+            read_bufsize=2**18,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+            await asyncio.sleep(0)  # lets the transports go
+
+    # ------------------------------------------------------------------------- asking
+
+    async def json(
+        self,
+        method: str,
+        path: Sequence[str],
+        *,
+        params: Params | None = None,
+        body: object = None,
+        repeatable: bool = False,
+        features: str = "",
+        what: str = "",
+    ) -> object:
+        """One request with a JSON answer; None where the answer is empty.
+
+        Args:
+            method: GET, POST, …
+            path: segments below ``/api``.
+            params: of the query; None values are left out.
+            body: sent as JSON where it is not None.
+            repeatable: a POST that changes nothing, or does no harm twice.
+            features: for ``x-accept-feature``.
+            what: the request in words, for error texts.
+
+        Raises:
+            AuthError, RemoteError: as the tree in :mod:`fwsync.errors` says.
+        """
+        headers: dict[str, str] = {hdrs.ACCEPT: "application/json"}
+        if features:
+            headers["x-accept-feature"] = features
+        data = None
+        if body is not None:
+            headers[hdrs.CONTENT_TYPE] = "application/json"
+            data = json.dumps(body).encode()
+        call = Call(
+            method,
+            address(self.url, path, params),
+            what or f"{method} /{'/'.join(path)}",
+            headers,
+            data=data,
+            repeatable=repeatable,
+        )
+        return await self._run(call, self._read_json)
+
+    async def send(
+        self,
+        path: Sequence[str],
+        body: Callable[[], Body],
+        *,
+        params: Params | None = None,
+        what: str = "",
+    ) -> object:
+        """POST a streamed body; the JSON answer.
+
+        It is sent a second time only where the first was certainly not acted on.
+
+        Raises:
+            FwsyncError: what the source of the body raised, or as :meth:`json`.
+        """
+        call = Call(
+            "POST",
+            address(self.url, path, params),
+            what or f"POST /{'/'.join(path)}",
+            {hdrs.ACCEPT: "application/json"},
+            body=body,
+        )
+        return await self._run(call, self._read_json)
+
+    async def put_signed(
+        self,
+        url: str,
+        body: Callable[[], Body],
+        *,
+        headers: Mapping[str, str] | None = None,
+        what: str = "",
+    ) -> Mapping[str, str]:
+        """PUT to a signed address; the answer's headers. Nothing of the key goes there."""
+        call = Call(
+            "PUT", URL(url, encoded=True), what or "PUT to storage", dict(headers or {}), body=body
+        )
+
+        async def finish(response: aiohttp.ClientResponse, pace: Pace) -> Mapping[str, str]:
+            pace.succeeded()
+            response.release()
+            return response.headers
+
+        return await self._run(call, finish)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        path: Sequence[str],
+        *,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        what: str = "",
+    ) -> AsyncIterator[Answer]:
+        """GET something whose body is read piece by piece; redirects to storage are followed.
+
+        Raises:
+            AuthError, RemoteError: from the start; :meth:`Answer.chunks` has its own.
+        """
+        call = Call(
+            "GET",
+            address(self.url, path, params),
+            what or f"GET /{'/'.join(path)}",
+            {hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity", **(headers or {})},
+        )
+
+        async def finish(response: aiohttp.ClientResponse, pace: Pace) -> Answer:
+            pace.succeeded()
+            return Answer(self, response, pace, call.what)
+
+        answer = await self._run(call, finish)
+        try:
+            yield answer
+        finally:
+            answer.release()
+
+    def pace_of(self, url: URL | None = None) -> Pace:
+        """The pace of a host; of the API's, if none is given."""
+        origin = (url or self.url).origin()
+        pace = self._paces.get(origin)
+        if pace is None:
+            pace = Pace(self._limit, now=self._now, sleep=self._sleep, random=self._random)
+            self._paces[origin] = pace
+        return pace
+
+    # ------------------------------------------------------------------- one request
+
+    async def _run(
+        self,
+        call: Call,
+        finish: Callable[[aiohttp.ClientResponse, Pace], Awaitable[T | Failure]],
+    ) -> T:
+        tries = Tries(call, self._patience_s, self._now, self._random, self._now())
+        while True:
+            pace = self.pace_of(call.url)
+            async with pace.slot() as started:
+                before = pace.progress
+                result = await self._once(call, pace, started, finish)
+            if isinstance(result, Call):
+                call = result
+            elif isinstance(result, Failure):
+                call, wait = tries.again(call, result, pace, before)
+                await self._sleep(wait)
+            else:
+                return result
+
+    async def _once(
+        self,
+        call: Call,
+        pace: Pace,
+        started: float,
+        finish: Callable[[aiohttp.ClientResponse, Pace], Awaitable[T | Failure]],
+    ) -> T | Failure | Call:
+        body = call.body() if call.body else None
+        if body is not None:
+            body.bind(lambda count: self._sent(count, pace), self._stall_s)
+        response: aiohttp.ClientResponse | None = None
+        whole = False
+        caught: Exception | None = None
+        try:
+            response = await self._request(call, body)
+            result = await self._judge(call, response, pace, started, finish)
+            whole = not isinstance(result, Failure | Call)
+            if whole or body is None or body.error is None:
+                return result
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            caught = error
+        finally:
+            if response is not None and not whole:
+                response.close()
+            if body is not None:
+                await body.settle()
+        # Raised here, outside the `except`: what the library raised holds our headers.
+        if body is not None and body.error is not None:
+            raise body.error
+        assert caught is not None
+        failure = self.failure(caught, call.url, call.what)
+        if not failure.final:
+            pace.failed(started=started)
+        return failure
+
+    async def _request(self, call: Call, body: Body | None) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise RuntimeError("the Api is used outside its `async with`")
+        return await self._session.request(
+            call.method,
+            call.url,
+            headers=call.headers,
+            data=body if body is not None else call.data,
+            allow_redirects=False,
+            proxy=await self._proxy_for(call.url),
+        )
+
+    async def _judge(
+        self,
+        call: Call,
+        response: aiohttp.ClientResponse,
+        pace: Pace,
+        started: float,
+        finish: Callable[[aiohttp.ClientResponse, Pace], Awaitable[T | Failure]],
+    ) -> T | Failure | Call:
+        status = response.status
+        if 200 <= status < 300:
+            return await finish(response, pace)
+        if status in (301, 302, 303, 307, 308):
+            pace.succeeded()
+            return redirected(call, response, self._clean)
+        said = reason_in(
+            await first_bytes(response), response.headers.get(hdrs.CONTENT_TYPE, ""), self._clean
+        )
+        asked_s = None
+        if status in (429, 503):
+            asked_s = retry_after_s(
+                response.headers.get(hdrs.RETRY_AFTER),
+                date=response.headers.get(hdrs.DATE),
+                wall=self._wall(),
+            )
+        error = error_for_status(status, self._clean(call.what), said, asked_s=asked_s)
+        if isinstance(error, Unavailable):
+            pace.failed(started=started, asked_s=asked_s, busy=status == 429)
+        elif status < 500:
+            pace.succeeded()
+        return Failure(error, processed=status not in (401, 429))
+
+    async def _read_json(self, response: aiohttp.ClientResponse, pace: Pace) -> object | Failure:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            self.bytes_received += len(chunk)
+            pace.progressed()
+            body += chunk
+            if len(body) > MAX_JSON:
+                return Failure(Garbled("the answer is longer than any that makes sense"))
+        pace.succeeded()
+        response.release()
+        if not body:
+            return None
+        content_type = response.headers.get(hdrs.CONTENT_TYPE, "")
+        shown = self._clean(bytes(body[:500]).decode("utf-8", "replace"))
+        where = f"{response.method} {self._clean(response.url.path)}"
+        if "html" in content_type or body.lstrip()[:1] == b"<":
+            return Failure(
+                Garbled(
+                    f"{where}: a web page instead of an answer: {shown}",
+                    status=response.status,
+                    hint="is there a proxy or a login page between here and the server?",
+                )
+            )
+        try:
+            parsed: object = json.loads(body)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return parsed
+        return Failure(
+            Garbled(f"{where}: the answer cannot be read: {shown}", status=response.status)
+        )
+
+    def _sent(self, count: int, pace: Pace) -> None:
+        self.bytes_sent += count
+        pace.progressed()
+
+    def failure(self, error: Exception, url: URL, what: str) -> Failure:
+        """What an exception of the client library means."""
+        return failure_for(error, url, self._clean(what), self._clean)
+
+    async def _proxy_for(self, url: URL) -> str | None:
+        origin = url.origin()
+        if origin not in self._proxies:
+            self._proxies[origin] = await asyncio.to_thread(proxy_in_environment, url)
+        return self._proxies[origin]

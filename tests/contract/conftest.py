@@ -1,0 +1,102 @@
+"""A sandbox over real loopback HTTP, and what a test does to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fwsync.layout import Layout
+from fwsync.model import RelPath, RemoteEntry, Unknown
+from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
+from fwsync.remotes.http import Api, split_key
+from fwsync.sandbox import Sandbox, running_sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An upload that is held in memory."""
+
+    path: RelPath
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    async def read(self) -> AsyncIterator[bytes]:
+        yield self.content
+
+
+def text(path: str, content: bytes = b"content") -> Text:
+    return Text(RelPath(path), content)
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with running_sandbox(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.fixture
+async def api(sandbox: Sandbox) -> AsyncIterator[Api]:
+    url, key = split_key(sandbox.api_key)
+    async with Api(url, key, patience_s=10) as one:
+        await one.json("POST", ("groups",), body={"_id": "lab", "label": "Lab"})
+        yield one
+
+
+@pytest.fixture
+async def project(api: Api) -> Project:
+    return await resolve_project(api, "lab/aging", create_project=True)
+
+
+@pytest.fixture
+def remote(api: Api, project: Project) -> Flywheel:
+    return fresh(api, project)
+
+
+def fresh(api: Api, project: Project) -> Flywheel:
+    """The project as another run sees it."""
+    return Flywheel(api, [project], Layout.parse(group=project.group, project=project.label))
+
+
+async def put(remote: Flywheel, *uploads: Text) -> list[RemoteEntry]:
+    """Send them; all must arrive."""
+    entries: list[RemoteEntry] = []
+    for upload in uploads:
+        async for sent in remote.put([upload]):
+            assert sent.error is None, sent.error
+            assert sent.entry is not None
+            entries.append(sent.entry)
+    return entries
+
+
+async def listed(remote: Flywheel) -> dict[str, RemoteEntry]:
+    """What the remote lists, by path; all of it must be known."""
+    entries, unknown = await listed_with_unknown(remote)
+
+    assert unknown == []
+    return entries
+
+
+async def listed_with_unknown(
+    remote: Flywheel,
+) -> tuple[dict[str, RemoteEntry], list[Unknown]]:
+    entries: dict[str, RemoteEntry] = {}
+    unknown: list[Unknown] = []
+    async for page in remote.entries():
+        for one in page:
+            if isinstance(one, Unknown):
+                unknown.append(one)
+            else:
+                assert one.path not in entries
+                entries[one.path] = one
+    return entries, unknown
+
+
+async def content(remote: Flywheel, entry: RemoteEntry, offset: int = 0) -> bytes:
+    async with remote.open(entry, offset=offset) as chunks:
+        return b"".join([chunk async for chunk in chunks])
