@@ -1,0 +1,113 @@
+"""Commands that only look: `login`, `ls` and `status`."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fwsync import show
+from fwsync.errors import AuthError, Exit
+from fwsync.keys import FoundKey, find_key, parse_key, store_key
+from fwsync.progress import JsonLines, duration_text, printable, say, size_text
+from fwsync.remotes.flywheel import check_login, ls
+from fwsync.runs import read_status
+from fwsync.sessions import open_api, settings_of
+
+
+def login(key_file: Path | None, *, as_json: bool) -> Exit:
+    """Ask for a key, see that the site takes it, and keep it."""
+    if key_file is not None:
+        found = find_key(key_file=key_file, env=os.environ)
+    else:
+        found = FoundKey(parse_key(_ask(), place="what was entered"), "what was entered")
+
+    async def check() -> str:
+        settings = settings_of({}, None)
+        async with open_api(found.key, settings) as api:
+            return (await check_login(api)).id
+
+    who = asyncio.run(check())
+    place = store_key(found.key, env=os.environ, keyring=True)
+    if as_json:
+        JsonLines(sys.stdout).write("login", user=who, host=found.key.host, stored_in=place)
+    else:
+        say(f"logged in to {found.key.host} as {printable(who)}; the key is in {place}")
+    return Exit.IN_STEP
+
+
+def _ask() -> str:
+    if sys.stdin.isatty():
+        text = getpass.getpass("API key (host:key, from your profile page): ")
+    else:
+        text = sys.stdin.readline()
+    if not text.strip():
+        raise AuthError(
+            "no API key was given",
+            hint="paste the key from your Flywheel profile page, or pipe it: fwsync login < FILE",
+        )
+    return text
+
+
+def list_path(
+    path: str, flags: Mapping[str, object], config: Path | None, *, as_json: bool
+) -> Exit:
+    """Print what is at a Flywheel path."""
+
+    async def ask() -> None:
+        settings = settings_of(flags, config)
+        found = find_key(key_file=settings.api_key_file, env=os.environ)
+        async with open_api(found.key, settings) as api:
+            lines = JsonLines(sys.stdout)
+            for child in await ls(api, path):
+                if as_json:
+                    lines.write(
+                        "entry", kind=child.kind, label=child.label, id=child.id, size=child.size
+                    )
+                    continue
+                size = "" if child.size is None else size_text(child.size)
+                slash = "" if child.kind == "file" else "/"
+                say(f"{child.kind:<12} {size:>9}  {printable(child.label)}{slash}")
+
+    asyncio.run(ask())
+    return Exit.IN_STEP
+
+
+def status(
+    folder: Path, flags: Mapping[str, object], config: Path | None, *, as_json: bool
+) -> Exit:
+    """Print what is known about a folder, without asking the server."""
+    known = read_status(folder, flags, config)
+    code = Exit.DIFFERENCES if known.problems or known.conflicts else Exit.IN_STEP
+    if known.halted:
+        code = Exit.HALTED
+    if as_json:
+        JsonLines(sys.stdout).write("status", **known.fields(), exit_code=int(code))
+        return code
+    say(f"folder      {printable(str(known.root))}")
+    say(f"project     {printable(known.remote) or 'none yet'}")
+    say(f"state       {known.state_file}")
+    say(f"in step     {known.files:,} files, {size_text(known.bytes)}")
+    if known.last is not None:
+        ago = duration_text(max(0.0, time.time() - known.last.started_ns / 1e9))
+        at = datetime.fromtimestamp(known.last.started_ns / 1e9, UTC).isoformat(timespec="seconds")
+        say(f"last run    {known.last.command}, {ago} ago ({at}), exit {known.last.exit_code}")
+    if known.holder:
+        say(f"running     {known.holder}")
+    for number, what in (
+        (known.held, "deletions held (see --delete)"),
+        (len(known.conflicts), "conflicts open"),
+        (len(known.problems), "files with problems"),
+    ):
+        if number:
+            say(f"waiting     {number:,} {what}")
+    for path in known.conflicts[: show.SAMPLE]:
+        say(f"  conflict: {printable(path)}")
+    for problem in known.problems[: show.SAMPLE]:
+        say(f"  problem: {printable(problem.path)}: {printable(problem.message)}")
+    return code

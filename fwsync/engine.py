@@ -1,0 +1,548 @@
+"""One cycle: scan → index → list → hash → reconcile → plan → execute → record.
+
+The one rule: the engine decides nothing. What is true comes from the scan and the
+listing, what to do from the pure core, and what has happened from the outcomes; push,
+pull, watch and sync are this same cycle with different rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fwsync import localfs, scanner
+from fwsync.downloader import Downloader, Landing, batches
+from fwsync.errors import AuthError, FwsyncError, LocalError, SourceChanged, Unavailable
+from fwsync.layout import Layout, Unmappable
+from fwsync.model import (
+    ConflictPolicy,
+    Decision,
+    LocalEntry,
+    Mode,
+    Outcome,
+    Problem,
+    RelPath,
+    RemoteEntry,
+    Report,
+    Unknown,
+    Verb,
+)
+from fwsync.plan import DeleteLimits, GuardFacts, Plan, make_plan
+from fwsync.ports import Remote, RemoteReader
+from fwsync.progress import Progress
+from fwsync.reconcile import Rules, reconcile
+from fwsync.roots import RESERVED
+from fwsync.state import ScanSummary, State, StateThread
+from fwsync.uploader import Uploader
+
+#: Below the root, and on its file system: parts on their way, and what was replaced.
+PARTS = f"{RESERVED}/parts"
+TRASH = f"{RESERVED}/trash"
+
+#: Files that one bulk request carries; half a thousand hide any round trip.
+FETCH_FILES = 256
+
+#: Bytes of small files that one bulk request carries: enough to hide a round trip,
+#: little enough that a broken stream and a killed process cost seconds.
+FETCH_BYTES = 32 << 20
+
+#: Outcomes are recorded together: at so many, or when the oldest has waited so long.
+RECORD_COUNT = 256
+RECORD_WAIT_S = 0.5
+
+#: Verbs that only change what is recorded.
+_NO_ACT = frozenset({Verb.ADOPT, Verb.FORGET, Verb.HOLD, Verb.REPORT})
+
+#: Waits before each round of hashing, in seconds: the first round starts at once; files
+#: whose stamp is as young as their hash come again when a clock tick has passed.
+RACY_WAITS_S = (0.0, 0.05, 2.1)
+
+#: Threads that read files whose content must be compared.
+HASHERS = 2
+
+#: Says what is out of scope: (path, is it a folder).
+Ignore = Callable[[str, bool], bool]
+
+#: Picks what to leave for a later cycle, from the sorted local listing.
+Settle = Callable[[Iterable[LocalEntry]], Sequence[Unknown]]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a run may do, as settings and flags say."""
+
+    rules: Rules
+    limits: DeleteLimits = field(default_factory=DeleteLimits)
+    accept: str | None = None  #: the plan a person has consented to
+    delete_reason: str = ""
+    transfers: int = 8  #: batches under way at once
+    ignore: Ignore | None = None  #: (path, is it a folder) -> out of scope
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a cycle saw, beside the rows that are in the state."""
+
+    plan: Plan
+    problems: tuple[Problem, ...]
+    deferred: int
+    files: int
+
+
+@dataclass(slots=True)
+class _Listed:
+    """What came of a listing, beside the rows that are in the state."""
+
+    files: int = 0
+    unknown: list[Unknown] = field(default_factory=list)
+
+
+class Engine:
+    """Runs cycles for one root and one remote.
+
+    Args:
+        root: the folder; ``root_fd`` is its descriptor.
+        state: open, and this engine's own.
+        reader: where to look.
+        writer: where to write, or None: then the rules must not send anything up.
+        layout: how paths and labels belong together.
+        host: this machine's name, for conflict copies.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        root_fd: int,
+        state: StateThread,
+        reader: RemoteReader,
+        writer: Remote | None,
+        layout: Layout,
+        policy: Policy,
+        progress: Progress,
+        host: str,
+    ) -> None:
+        if writer is None and policy.rules.mode is not Mode.DOWN:
+            raise AssertionError("a remote that is only read can only be pulled from")
+        self._root = root
+        self._root_fd = root_fd
+        self._state = state
+        self._reader = reader
+        self._writer = writer
+        self._layout = layout
+        self._policy = policy
+        self._progress = progress
+        self._host = host
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self._trash = f"{TRASH}/{started}"
+        self._stopping = False
+        self._told_left_out: frozenset[Unknown] = frozenset()
+
+    async def cycle(self, settle: Settle | None = None) -> Report:
+        """Look, plan and carry out once."""
+        started = time.monotonic()
+        report = await self.carry_out(await self.look(settle))
+        report.seconds = time.monotonic() - started
+        return report
+
+    async def anything_new(self, settle: Settle | None = None) -> bool:
+        """Is there anything here that the server may not have? Asks the disk, not the server.
+
+        Args:
+            settle: picks folders that are not quiet yet; they are not new before they are.
+        """
+        scan = await self._state.call(self._scan)
+        deferred = await self._state.call(_deferred, settle) if settle else []
+        return await self._state.call(_has_news, [*scan.unknown, *deferred])
+
+    def stop(self) -> None:
+        """Start no further batch; those under way go on to their end."""
+        self._stopping = True
+
+    async def look(self, settle: Settle | None = None) -> View:
+        """See both sides and decide; writes nothing but the index of what was seen.
+
+        Args:
+            settle: picks folders that are not quiet yet; they are left untouched.
+        """
+        scan, listing = await self._see_both()
+        deferred = await self._state.call(_deferred, settle) if settle else []
+        unread = await self._hash_what_must_be_compared({one.scope for one in deferred})
+        local_unknown = [*scan.unknown, *deferred, *unread]
+        plan = await self._state.call(
+            self._make_plan, local_unknown, listing.unknown, listing.files
+        )
+        plan, unmappable = self._place(plan)
+        left_out = [one for one in scan.unknown if one.expected]
+        hiding = await self._state.call(_hiding, left_out)
+        self._tell_left_out([one for one in left_out if one not in hiding])
+        problems = [
+            Problem(one.scope, f"{one.reason}; what belongs here is left alone") for one in hiding
+        ]
+        problems += [
+            Problem(one.scope, one.reason)
+            for one in (*scan.unknown, *unread, *listing.unknown)
+            if not one.expected
+        ]
+        return View(plan, (*problems, *unmappable), len(deferred), scan.files)
+
+    def _tell_left_out(self, unknown: Sequence[Unknown]) -> None:
+        """Say once what is left out on purpose: links are never followed, nor read as gone."""
+        left_out = frozenset(unknown)
+        if left_out and left_out != self._told_left_out:
+            first = min(left_out, key=lambda one: one.scope)
+            others = f", and {len(left_out) - 1:,} more like it" if len(left_out) > 1 else ""
+            self._progress.note(f"left out: {first.scope} {first.reason}{others}")
+        self._told_left_out = left_out
+
+    async def _see_both(self) -> tuple[ScanSummary, _Listed]:
+        """Scan and list side by side: one waits for the disk, the other for the network."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                scan = group.create_task(self._state.call(self._scan))
+                listing = group.create_task(self._list())
+        except* FwsyncError as errors:
+            raise _worst(errors) from None
+        return scan.result(), listing.result()
+
+    def _scan(self, state: State) -> ScanSummary:
+        return state.take_scan(scanner.walk(self._root, ignore=self._policy.ignore))
+
+    async def _list(self) -> _Listed:
+        listed = _Listed()
+        await self._state.call(State.start_listing)
+        async for page in self._reader.entries():
+            listed.unknown += [one for one in page if isinstance(one, Unknown)]
+            entries = [one for one in page if isinstance(one, RemoteEntry)]
+            listed.files += len(entries)
+            await self._state.call(State.take_listing, entries)
+        return listed
+
+    async def _hash_what_must_be_compared(self, not_in: Set[RelPath]) -> list[Unknown]:
+        """Read the files whose content decides something; all others are hashed as they go.
+
+        A file that was written within the last clock tick is read once more a little
+        later, for its hash could be out of date without its stamp showing it.
+
+        Args:
+            not_in: folders that are left alone in this cycle.
+
+        Returns:
+            The files that could not be read or do not hold still: nothing is decided on them.
+        """
+        unread: dict[RelPath, Unknown] = {}
+        for wait_s in RACY_WAITS_S:
+            todo = await self._to_hash(not_in, unread)
+            if not todo:
+                break
+            await asyncio.sleep(wait_s)
+            unread |= {one.scope: one for one in await self._hash(todo)}
+        else:
+            for entry, _ in await self._to_hash(not_in, unread):
+                unread[entry.path] = Unknown(entry.path, "changes all the time")
+        return list(unread.values())
+
+    async def _to_hash(
+        self, not_in: Set[RelPath], unread: Mapping[RelPath, Unknown]
+    ) -> list[tuple[LocalEntry, bool]]:
+        return [
+            (entry, wanted)
+            for entry, wanted in await self._state.call(State.to_hash)
+            if entry.path not in unread and entry.path.rpartition("/")[0] not in not_in
+        ]
+
+    async def _hash(self, todo: Iterable[tuple[LocalEntry, bool]]) -> list[Unknown]:
+        """Hash files, several at a time; what could not be hashed comes back."""
+        unread: list[Unknown] = []
+        left = iter(todo)
+
+        async def worker() -> None:
+            hashed: list[tuple[LocalEntry, int]] = []
+            for entry, want_digest in left:
+                try:
+                    hashed.append(
+                        await asyncio.to_thread(
+                            scanner.hash_file, self._root, entry, want_digest=want_digest
+                        )
+                    )
+                except FwsyncError as error:
+                    problem = Problem.of(entry.path, error)
+                    unread.append(Unknown(entry.path, problem.message))
+                if len(hashed) >= RECORD_COUNT:
+                    await self._state.call(State.remember, hashed)
+                    hashed = []
+            await self._state.call(State.remember, hashed)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(HASHERS):
+                group.create_task(worker())
+        return unread
+
+    def _make_plan(
+        self,
+        state: State,
+        local: Sequence[Unknown],
+        remote: Sequence[Unknown],
+        remote_files: int,
+    ) -> Plan:
+        copies = {one.copy_path for one in state.conflicts()}
+        ignore = self._policy.ignore
+        counts = state.counts()
+        decisions = reconcile(
+            state.local_entries(),
+            state.remote_entries(),
+            state.base_entries(),
+            rules=self._policy.rules,
+            unknown_local=local,
+            unknown_remote=remote,
+            in_scope=lambda path: path not in copies and not (ignore and ignore(path, False)),
+        )
+        return make_plan(
+            decisions,
+            guards=GuardFacts(
+                base_files=counts["files"],
+                local_files=counts["indexed"],
+                remote_files=remote_files,
+            ),
+            limits=self._policy.limits,
+            accept=self._policy.accept,
+        )
+
+    def _place(self, plan: Plan) -> tuple[Plan, list[Problem]]:
+        """Take out what the layout has no place for; it is reported, never guessed."""
+        problems: list[Problem] = []
+        kept: list[Decision] = []
+        for decision in plan.carry_out:
+            if decision.verb is Verb.UPLOAD and decision.remote is None:
+                place = self._layout.address_of(decision.path)
+                if isinstance(place, Unmappable):
+                    problems.append(Problem(decision.path, place.reason, place.hint))
+                    continue
+            kept.append(decision)
+        return replace(plan, carry_out=tuple(kept)), problems
+
+    async def carry_out(self, view: View) -> Report:
+        """Do what a plan says; each step looks again at the world just before it acts."""
+        report = Report(files=view.files, deferred=view.deferred)
+        report.problem_list.extend(view.problems)
+        plan = view.plan
+        report.plan_id = plan.plan_id
+        report.halted = "; ".join(guard.reason for guard in plan.held)
+        for waiting in plan.waiting:
+            if waiting.verb is Verb.CONFLICT:
+                report.conflicts += 1
+                report.conflict_list.append(waiting.path)
+        recorder = _Recorder(self._state, report, self._progress)
+        transfers = [one for one in plan.carry_out if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
+        self._progress.start(len(transfers), sum(one.size for one in transfers))
+        await recorder.add(
+            [
+                Outcome(one, local=one.local, remote=one.remote)
+                for one in plan.carry_out
+                if one.verb in _NO_ACT
+            ]
+        )
+        try:
+            await self._transfer(transfers, recorder)
+            for decision in plan.carry_out:
+                if decision.verb is Verb.CONFLICT:
+                    await self._keep_both(decision, recorder)
+                elif decision.verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
+                    await recorder.add([await self._delete(decision)])
+        finally:
+            await recorder.flush()
+        return report
+
+    async def _transfer(self, decisions: Sequence[Decision], recorder: _Recorder) -> None:
+        """Carry out transfers, batch by batch, several at a time; nothing runs ahead."""
+        carriers = self._carriers()
+        todo = self._batches(decisions)
+
+        async def worker() -> None:
+            for verb, batch in todo:
+                if self._stopping:
+                    return
+                await recorder.add(await carriers[verb](batch))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._policy.transfers):
+                    group.create_task(worker())
+        except* FwsyncError as errors:
+            raise _worst(errors) from None
+
+    def _carriers(self) -> dict[Verb, Callable[[Sequence[Decision]], Awaitable[list[Outcome]]]]:
+        advanced = self._progress.advanced
+        landing = Landing(self._root_fd, parts=PARTS, trash=self._trash)
+        carriers: dict[Verb, Callable[[Sequence[Decision]], Awaitable[list[Outcome]]]] = {
+            Verb.DOWNLOAD: Downloader(self._reader, landing, advanced).bring
+        }
+        if self._writer is not None:
+            carriers[Verb.UPLOAD] = Uploader(self._writer, self._root_fd, advanced).send
+        return carriers
+
+    def _batches(self, decisions: Sequence[Decision]) -> Iterator[tuple[Verb, list[Decision]]]:
+        features = self._reader.features
+        uploads = [one for one in decisions if one.verb is Verb.UPLOAD]
+        for batch in batches(uploads, most_files=features.put_limit, most_bytes=FETCH_BYTES):
+            yield Verb.UPLOAD, batch
+        downloads = [one for one in decisions if one.verb is Verb.DOWNLOAD]
+        most_files = min(features.fetch_limit, FETCH_FILES)
+        for batch in batches(downloads, most_files=most_files, most_bytes=FETCH_BYTES):
+            yield Verb.DOWNLOAD, batch
+
+    async def _keep_both(self, decision: Decision, recorder: _Recorder) -> None:
+        """The remote keeps the name; the local bytes stay beside it, known by record.
+
+        The copy is recorded before it is made: one that nobody knows of would be sent up
+        as a new file after a crash.
+        """
+        rules = self._policy.rules
+        if rules.mode is Mode.UP or rules.conflict is ConflictPolicy.FAIL:
+            await recorder.add([Outcome(decision)])
+            return
+        assert decision.local is not None, f"{decision.path}: a conflict without a local file"
+        copy = self._copy_path(decision.path)
+        await recorder.add([Outcome(decision, conflict_copy=copy)])
+        await recorder.flush()
+        try:
+            await asyncio.to_thread(localfs.keep_copy, self._root_fd, decision.local.on_disk, copy)
+        except OSError as error:
+            problem = Problem(decision.path, f"no copy could be kept ({error.strerror})")
+            await recorder.add([Outcome(decision, problem=problem)])
+            return
+        download = replace(decision, verb=Verb.DOWNLOAD)
+        await recorder.add(await self._carriers()[Verb.DOWNLOAD]([download]))
+
+    def _copy_path(self, path: RelPath) -> RelPath:
+        folder, slash, name = path.rpartition("/")
+        stem, dot, suffix = name.partition(".")
+        at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        return RelPath(f"{folder}{slash}{stem}.fwsync-conflict-{at}-{self._host}{dot}{suffix}")
+
+    async def _delete(self, decision: Decision) -> Outcome:
+        """Delete one file, if it still is what the plan saw."""
+        try:
+            if decision.verb is Verb.DELETE_LOCAL:
+                await asyncio.to_thread(self._discard, decision)
+            else:
+                await self._delete_remote(decision)
+        except (AuthError, LocalError, Unavailable):
+            raise
+        except FwsyncError as error:
+            return Outcome(decision, problem=Problem.of(decision.path, error))
+        return Outcome(decision)
+
+    def _discard(self, decision: Decision) -> None:
+        assert decision.local is not None, f"{decision.path}: nothing to delete here"
+        localfs.discard(
+            self._root_fd, decision.local.on_disk, decision.local.stamp, trash=self._trash
+        )
+
+    async def _delete_remote(self, decision: Decision) -> None:
+        assert self._writer is not None, "a deletion there without a way to write"
+        assert decision.remote is not None, f"{decision.path}: nothing to delete there"
+        now = await self._writer.look(decision.path)
+        if now is None:
+            return
+        if now.etag != decision.remote.etag:
+            raise SourceChanged(
+                f"{decision.path}: changed on the server since the plan was made; not deleted"
+            )
+        await self._writer.delete(now, reason=self._policy.delete_reason)
+
+
+class _Recorder:
+    """Puts outcomes into the state, some at a time, and counts them.
+
+    Recording late costs repeated work after a kill, never a false "done".
+    """
+
+    def __init__(self, state: StateThread, report: Report, progress: Progress) -> None:
+        self._state = state
+        self._report = report
+        self._progress = progress
+        self._waiting: list[Outcome] = []
+        self._oldest_s = 0.0
+
+    async def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take outcomes; they are durable after the next flush."""
+        for outcome in outcomes:
+            if not self._waiting:
+                self._oldest_s = time.monotonic()
+            self._waiting.append(outcome)
+            count(self._report, outcome)
+            self._progress.finished(outcome)
+        waited = time.monotonic() - self._oldest_s
+        if len(self._waiting) >= RECORD_COUNT or (self._waiting and waited >= RECORD_WAIT_S):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Make everything taken so far durable."""
+        outcomes, self._waiting = self._waiting, []
+        if outcomes:
+            await self._state.call(State.record, outcomes)
+
+
+def count(report: Report, outcome: Outcome) -> None:
+    """Add one outcome to a report."""
+    report.bytes += outcome.moved
+    path, verb = outcome.decision.path, outcome.decision.verb
+    if outcome.problem is not None:
+        report.problem_list.append(outcome.problem)
+    elif verb is Verb.UPLOAD:
+        report.uploaded += 1
+    elif verb is Verb.DOWNLOAD:
+        report.downloaded += 1
+    elif verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
+        report.deleted += 1
+    elif verb is Verb.ADOPT:
+        report.adopted += 1
+    elif verb is Verb.CONFLICT:
+        report.conflicts += 1
+        report.conflict_list.append(path)
+    elif verb is Verb.REPORT:
+        report.skipped += 1
+        report.difference_list.append(Problem(path, outcome.decision.reason))
+
+
+def _deferred(state: State, settle: Settle) -> Sequence[Unknown]:
+    return settle(state.local_entries())
+
+
+def _hiding(state: State, unknown: Sequence[Unknown]) -> list[Unknown]:
+    """Those of the scopes in whose place the server has, or both had, a file."""
+    return [one for one in unknown if state.knows_below(one.scope)]
+
+
+def _has_news(state: State, unknown: Sequence[Unknown]) -> bool:
+    """True if a file that could be seen is not what both sides last agreed on."""
+    decisions = reconcile(
+        state.local_entries(),
+        (),
+        state.base_entries(),
+        rules=Rules(mode=Mode.UP),
+        unknown_local=unknown,
+    )
+    # Without a listing every agreed file reads as gone from the server: what stays is
+    # NOTHING, what changed is UPLOAD, and what vanished here is FORGET.
+    return any(
+        one.verb is Verb.UPLOAD or (one.base is not None and not one.base.held) for one in decisions
+    )
+
+
+def _worst(errors: BaseExceptionGroup[FwsyncError]) -> FwsyncError:
+    """The one error to show for several workers that failed at once."""
+    found: list[FwsyncError] = []
+    waiting: list[BaseException] = [errors]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        elif isinstance(error, FwsyncError):
+            found.append(error)
+    return max(found, key=lambda error: error.exit_code)

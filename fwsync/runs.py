@@ -1,0 +1,286 @@
+"""One-shot runs: put together, run once, and say what came of it.
+
+The library (``import fwsync``) and the command line both come in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fwsync import locks, roots
+from fwsync.engine import Settle
+from fwsync.errors import Exit, FwsyncError, UsageError
+from fwsync.model import Mode, Problem, Report, Verb
+from fwsync.plan import Plan
+from fwsync.progress import NoProgress, Progress
+from fwsync.sessions import (
+    COMMANDS,
+    PROJECT_NAME,
+    Flags,
+    Session,
+    copy_state,
+    open_session,
+    renew_scope,
+    settings_of,
+)
+from fwsync.state import OpenProblem, Run, State, open_state
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run would do."""
+
+    plan: Plan
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known about a root without asking the server."""
+
+    root: Path
+    remote: str
+    state_file: Path
+    files: int = 0
+    bytes: int = 0
+    held: int = 0
+    last: Run | None = None
+    problems: list[OpenProblem] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    holder: str = ""  #: the process that works on the root now, if any
+
+    @property
+    def halted(self) -> bool:
+        """True if a guard held the last run."""
+        return self.last is not None and self.last.exit_code == Exit.HALTED
+
+    def fields(self) -> dict[str, object]:
+        """Flat keys for a JSON line."""
+        last = self.last
+        return {
+            "root": str(self.root),
+            "remote": self.remote,
+            "state_file": str(self.state_file),
+            "files": self.files,
+            "bytes": self.bytes,
+            "held": self.held,
+            "last_command": last.command if last else "",
+            "last_started_ns": last.started_ns if last else 0,
+            "last_exit_code": last.exit_code if last else None,
+            "problems": [{"path": one.path, "message": one.message} for one in self.problems],
+            "conflicts": self.conflicts,
+            "holder": self.holder,
+            "halted": self.halted,
+        }
+
+
+# ------------------------------------------------------------------------------- the runs
+
+
+def run(
+    mode: Mode,
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Run once in one direction; blocks until it is over.
+
+    Raises:
+        FwsyncError: it could not start, or could not go on. What was done stays done.
+    """
+    return asyncio.run(_run(mode, folder, target, flags, config, progress or NoProgress()))
+
+
+async def _run(
+    mode: Mode,
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None,
+    progress: Progress,
+) -> Report:
+    try:
+        async with open_session(mode, folder, target, flags, config, progress=progress) as session:
+            await renew_scope(session, progress)
+            return await recorded_cycle(session, COMMANDS[mode])
+    finally:
+        progress.close()
+
+
+async def recorded_cycle(session: Session, command: str, settle: Settle | None = None) -> Report:
+    """One cycle, with its line in the history.
+
+    Args:
+        session: open.
+        command: for the history.
+        settle: picks folders that are not quiet yet.
+    """
+    state = session.state
+    number = await state.call(State.begin_run, command, session.scope.name)
+    code = Exit.INTERRUPTED
+    report = Report()
+    try:
+        report = await session.engine.cycle(settle)
+        code = _exit_code(report)
+    except FwsyncError as error:
+        code = error.exit_code
+        raise
+    finally:
+        _complete(report, session, command)
+        await state.call(State.end_run, number, int(code), _counts(report))
+    return report
+
+
+def _complete(report: Report, session: Session, command: str) -> None:
+    report.command = command
+    report.root = str(session.place.root)
+    report.remote = session.scope.name
+    report.requests = session.api.requests
+    report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _exit_code(report: Report) -> Exit:
+    if report.halted:
+        return Exit.HALTED
+    return Exit.IN_STEP if report.ok else Exit.DIFFERENCES
+
+
+def _counts(report: Report) -> dict[str, int]:
+    names = (
+        "uploaded", "downloaded", "deleted", "renamed", "adopted", "skipped", "conflicts",
+        "problems", "bytes", "requests",
+    )  # fmt: skip
+    return {name: getattr(report, name) for name in names}
+
+
+def run_plan(
+    mode: Mode,
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Planned:
+    """What a run would do; nothing is written, here, there or in the state."""
+    return asyncio.run(_plan(mode, folder, target, flags, config, progress or NoProgress()))
+
+
+async def _plan(
+    mode: Mode,
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None,
+    progress: Progress,
+) -> Planned:
+    with _stand_in(folder, wanted=mode is Mode.DOWN) as root:
+        async with open_session(
+            mode, root, target, flags, config, progress=progress, only_look=True
+        ) as session:
+            await renew_scope(session, progress)
+            view = await session.engine.look()
+            return Planned(view.plan, view.problems)
+
+
+@contextlib.contextmanager
+def _stand_in(folder: Path, *, wanted: bool) -> Any:
+    """An empty folder in place of one that a pull would make, so that a plan makes none."""
+    if wanted and not os.path.lexists(folder):
+        with tempfile.TemporaryDirectory(prefix="fwsync-plan-") as empty:
+            yield Path(empty)
+    else:
+        yield folder
+
+
+def run_verify(
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None = None,
+    *,
+    progress: Progress | None = None,
+    deep: bool = False,
+) -> Report:
+    """Compare disk, state and server; changes nothing.
+
+    Args:
+        folder: the root.
+        target: the project; None: the one the root remembers.
+        flags: settings that override file and environment.
+        config: the settings file.
+        progress: is told what happens.
+        deep: read every file again, and trust no recorded hash.
+    """
+    return asyncio.run(_verify(folder, target, flags, config, progress or NoProgress(), deep))
+
+
+async def _verify(
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None,
+    progress: Progress,
+    deep: bool,
+) -> Report:
+    async with open_session(
+        Mode.BOTH, folder, target, flags, config, progress=progress, only_look=True
+    ) as session:
+        await renew_scope(session, progress)
+        if deep:
+            await session.state.call(State.forget_hashes)
+        view = await session.engine.look()
+        report = Report(files=view.files, problem_list=list(view.problems))
+        for decision in view.plan.decisions:
+            if decision.verb is Verb.CONFLICT:
+                report.conflict_list.append(decision.path)
+                report.conflicts += 1
+            elif decision.verb is not Verb.ADOPT:
+                report.difference_list.append(Problem(decision.path, decision.reason))
+        _complete(report, session, "verify")
+        return report
+
+
+def read_status(folder: Path, flags: Flags, config: Path | None) -> Status:
+    """What is known about a root without asking the server.
+
+    Raises:
+        UsageError: it is no root of ours.
+    """
+    settings = settings_of(flags, config)
+    root = roots.prepare_root(folder)
+    place = roots.locate(root, None, state_option=settings.state, env=os.environ)
+    source = place.work_copy_of or place.state_file
+    if not source.exists():
+        raise UsageError(
+            f"{folder}: nothing is known about this folder",
+            hint="run fwsync push, pull, sync or watch on it first",
+        )
+    with tempfile.TemporaryDirectory(prefix="fwsync-status-") as scratch:
+        copy = Path(scratch) / "state.db"
+        copy_state(source, copy)
+        with open_state(copy) as state:
+            counts = state.counts()
+            runs = state.last_runs(1)
+            return Status(
+                root=root,
+                remote=state.setting(PROJECT_NAME) or "",
+                state_file=source,
+                files=counts["files"],
+                bytes=counts["bytes"],
+                held=counts["held"],
+                last=runs[0] if runs else None,
+                problems=state.problems(),
+                conflicts=[one.path for one in state.conflicts()],
+                holder=locks.holder_of(place),
+            )

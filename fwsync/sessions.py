@@ -1,0 +1,389 @@
+"""A session: settings, key, root, state, remote and engine, opened in the right order.
+
+The one rule: whatever may be refused is refused before anything is written, and what was
+opened is closed in the opposite order, whatever happens. This is the room that is handed
+the process's environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fwsync import localfs, locks, roots
+from fwsync.config import Settings, load_settings
+from fwsync.engine import Engine, Policy
+from fwsync.errors import Forbidden, UsageError
+from fwsync.keys import ApiKey, find_key
+from fwsync.layout import DEFAULT_TEMPLATE, Layout, label_of
+from fwsync.model import Mode
+from fwsync.plan import DeleteLimits
+from fwsync.progress import Progress
+from fwsync.reconcile import Rules
+from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
+from fwsync.remotes.http import Api
+from fwsync.settle import ignore_rules
+from fwsync.state import State, StateThread, open_state
+
+#: How often a state that is used as a copy is saved to where it belongs, in seconds.
+SAVE_EVERY_S = 60.0
+
+#: Settings that a state keeps for its root.
+_PROJECT_ID, PROJECT_NAME, _LAYOUT, _ROOT_ID = "project", "project_name", "layout", "root_id"
+
+#: In place of a project's id: the layout says which projects there are.
+_WHOLE_SITE = "*"
+
+COMMANDS = {Mode.UP: "push", Mode.DOWN: "pull", Mode.BOTH: "sync"}
+
+#: Flags that are no settings: they say something about this one run.
+_OF_THE_RUN = ("accept_deletes", "mode")
+
+Flags = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What on the server a root is kept in step with."""
+
+    id: str  #: the project's, or a sign for all projects that the root's folders name
+    name: str  #: for people
+    projects: tuple[Project, ...] = ()  #: empty: found from the folders, see renew_scope
+    group: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything a run needs, open."""
+
+    engine: Engine
+    state: StateThread
+    place: roots.Place
+    scope: Scope
+    settings: Settings
+    mode: Mode
+    api: Api
+    remote: Flywheel
+
+
+# ------------------------------------------------------------------------------ the parts
+
+
+def settings_of(flags: Flags, config: Path | None) -> Settings:
+    """The settings of a run: file, environment and flags.
+
+    Raises:
+        UsageError: one of them is unknown or cannot be used.
+    """
+    wanted = {name: value for name, value in flags.items() if name not in _OF_THE_RUN}
+    return load_settings(wanted, config_file=config, env=os.environ, cwd=Path.cwd())
+
+
+@asynccontextmanager
+async def open_api(key: ApiKey, settings: Settings, *, endless: bool = False) -> AsyncIterator[Api]:
+    """A site's API with this key.
+
+    Args:
+        key: names the site.
+        settings: for the patience.
+        endless: wait for the site however long it takes, as the daemon does.
+    """
+    patience_s = settings.patience_s
+    if patience_s is None and not endless:
+        patience_s = 60.0
+    async with Api(
+        key.base_url,
+        key.secret,
+        ca_file=os.environ.get("FW_SSL_CERT_FILE") or None,
+        patience_s=patience_s,
+        in_flight=max(16, settings.transfers or 0),
+    ) as api:
+        yield api
+
+
+@asynccontextmanager
+async def open_session(
+    mode: Mode,
+    folder: Path,
+    target: str | None,
+    flags: Flags,
+    config: Path | None,
+    *,
+    progress: Progress,
+    only_look: bool = False,
+    command: str = "",
+    endless: bool = False,
+    partial_names: Sequence[str] = (),
+) -> AsyncIterator[Session]:
+    """Open all that a run needs, in the order in which it may be refused.
+
+    Args:
+        mode: the direction.
+        folder: the root.
+        target: the project; None: the one that the root remembers.
+        flags: as given on the command line or to the library.
+        config: the settings file, if one was named.
+        progress: is told what happens.
+        only_look: nothing may be written: the state is a copy, and no lock is taken.
+        command: for the lock and the history.
+        endless: wait for the server however long it takes.
+        partial_names: patterns of names that are still being written.
+
+    Raises:
+        FwsyncError: it cannot start.
+    """
+    settings = settings_of(flags, config)
+    if mode is not Mode.DOWN or os.path.lexists(folder):  # noqa: ASYNC240 - one look, at the start
+        roots.prepare_root(folder)  # what is wrong here is said before the server is asked
+    target = target or settings.project or _profile_project(settings, folder)
+    found = find_key(key_file=settings.api_key_file, env=os.environ)
+    if found.warning:
+        progress.note(f"warning: {found.warning}")
+    async with contextlib.AsyncExitStack() as stack:
+        api = await stack.enter_async_context(open_api(found.key, settings, endless=endless))
+        create = settings.create_project and not only_look
+        scope = await _named_scope(api, settings, target, create_project=create)
+        root = roots.prepare_root(folder, create=mode is Mode.DOWN and not only_look)
+        place = roots.locate(
+            root,
+            f"{api.url.origin()} {scope.id}" if scope else None,
+            state_option=settings.state,
+            env=os.environ,
+        )
+        if place.note:
+            progress.note(place.note)
+        own = state_copy(place) if only_look else _own_state(place, command or COMMANDS[mode])
+        state = await stack.enter_async_context(own)
+        if scope is None:
+            scope = await _remembered_scope(api, state, root)
+        layout = await _layout(state, settings, scope)
+        if not only_look:
+            await _remember(state, place, f"{api.url.origin()} {scope.id}", scope, layout)
+        root_fd = localfs.open_root(root)
+        stack.callback(os.close, root_fd)
+        remote = Flywheel(api, scope.projects, layout)
+        engine = Engine(
+            root=root,
+            root_fd=root_fd,
+            state=state,
+            reader=remote,
+            writer=None if mode is Mode.DOWN else remote,
+            layout=layout,
+            policy=_policy(mode, settings, flags, partial_names),
+            progress=progress,
+            host=socket.gethostname().partition(".")[0] or "host",
+        )
+        yield Session(engine, state, place, scope, settings, mode, api, remote)
+
+
+async def _named_scope(
+    api: Api, settings: Settings, target: str | None, *, create_project: bool
+) -> Scope | None:
+    """The scope that the call names; None: the root has to know."""
+    if target is not None:
+        project = await resolve_project(api, target, create_project=create_project)
+        return Scope(project.id, str(project), (project,), project.group, project.label)
+    if settings.layout and settings.layout.startswith("{group}"):
+        return Scope(_WHOLE_SITE, f"all projects at {api.url.host}")
+    return None
+
+
+async def _remembered_scope(api: Api, state: StateThread, root: Path) -> Scope:
+    """The scope that a root belongs to since its first run."""
+    known = await state.call(State.setting, _PROJECT_ID)
+    if known is None:
+        raise UsageError(
+            f"{root}: belongs to no project yet",
+            hint="name it once: fwsync push DIR GROUP/PROJECT, fwsync pull GROUP/PROJECT DIR, …; "
+            "or use a layout that begins with {group}/{project}",
+        )
+    if known == _WHOLE_SITE:
+        return Scope(_WHOLE_SITE, f"all projects at {api.url.host}")
+    project = await resolve_project(api, f"<id:{known}>")
+    return Scope(project.id, str(project), (project,), project.group, project.label)
+
+
+async def _remember(
+    state: StateThread, place: roots.Place, key: str, scope: Scope, layout: Layout
+) -> None:
+    roots.register(place, key)
+    await state.call(State.set_setting, _PROJECT_ID, scope.id)
+    await state.call(State.set_setting, PROJECT_NAME, scope.name)
+    await state.call(State.set_setting, _LAYOUT, layout.template)
+
+
+async def renew_scope(session: Session, progress: Progress) -> None:
+    """Find the projects that the root's folders name, where the layout yields them.
+
+    A folder for which there is no project is said so and left alone: its files are
+    problems of the run, and are sent when the project is there.
+    """
+    if session.scope.id != _WHOLE_SITE:
+        return
+    known = {(one.group, one.label): one for one in session.remote.projects}
+    create = session.settings.create_project
+    for group, label in await asyncio.to_thread(_named_on_disk, session.place.root):
+        if (group, label) in known:
+            continue
+        try:
+            project = await resolve_project(session.api, f"{group}/{label}", create_project=create)
+        except (UsageError, Forbidden) as error:
+            progress.note(f"{group}/{label}: {error.message}")
+        else:
+            known[group, label] = project
+    session.remote.projects = tuple(known.values())
+
+
+def _named_on_disk(root: Path) -> list[tuple[str, str]]:
+    """The group and project of each folder two levels below the root."""
+    named: list[tuple[str, str]] = []
+    for group in sorted(root.iterdir()):
+        if group.name.startswith(".") or group.is_symlink() or not group.is_dir():
+            continue
+        for project in sorted(group.iterdir()):
+            if project.name.startswith(".") or project.is_symlink() or not project.is_dir():
+                continue
+            labels = label_of(group.name), label_of(project.name)
+            if None not in labels:
+                named.append((labels[0] or "", labels[1] or ""))
+    return named
+
+
+def _profile_project(settings: Settings, folder: Path) -> str | None:
+    profile = settings.profile_of(folder)
+    return profile.project if profile is not None else None
+
+
+def _policy(mode: Mode, settings: Settings, flags: Flags, partial_names: Sequence[str]) -> Policy:
+    cap = settings.max_delete
+    rules = Rules(
+        mode=mode,
+        conflict=settings.conflict,
+        delete_up=settings.delete_up,
+        delete_down=settings.delete_down,
+    )
+    return Policy(
+        rules=rules,
+        limits=DeleteLimits(
+            files=cap.count, percent=None if cap.percent is None else round(cap.percent)
+        ),
+        accept=flags.get("accept_deletes"),
+        transfers=settings.transfers or 8,
+        ignore=ignore_rules((*partial_names, *_filters(settings)), settings.include),
+    )
+
+
+def _filters(settings: Settings) -> list[str]:
+    """What is left out: the patterns of the file first, so that a flag has the last word."""
+    if settings.filter_from is None:
+        return list(settings.exclude)
+    try:
+        text = settings.filter_from.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"filter_from: {settings.filter_from} cannot be read ({error})") from None
+    return [*text.splitlines(), *settings.exclude]
+
+
+async def _layout(state: StateThread, settings: Settings, scope: Scope) -> Layout:
+    """The layout of this root; it cannot change under files that are in step.
+
+    Another template would give every file another place: all would be sent again, beside
+    what is there.
+    """
+    known = await state.call(State.setting, _LAYOUT)
+    template = settings.layout or known or DEFAULT_TEMPLATE
+    layout = Layout.parse(template, group=scope.group, project=scope.label)
+    counts = await state.call(State.counts)
+    if known and known != layout.template and counts["files"]:
+        raise UsageError(
+            f"layout: is {layout.template}, but {counts['files']} files are in step by {known}",
+            hint="leave --layout out; or use another folder or --state for another layout",
+        )
+    return layout
+
+
+@asynccontextmanager
+async def _own_state(place: roots.Place, command: str) -> AsyncIterator[StateThread]:
+    """The state, under the lock of its root; saved back where it is used as a copy."""
+    with locks.RootLock(place, command=f"fwsync {command}"):
+        root_id = roots.prepare_place(place)
+        if place.parts is not None:
+            roots.clean_parts(place.parts)
+        roots.restore_work_copy(place)
+        opener = partial(
+            open_state,
+            place.state_file,
+            granularity_ns=place.granularity_ns,
+            called=place.work_copy_of,
+        )
+        state = await StateThread.open(opener)
+        try:
+            await _check_root(state, place, root_id)
+            async with _saving(state, place):
+                yield state
+        finally:
+            await state.close()
+
+
+async def _check_root(state: StateThread, place: roots.Place, root_id: str) -> None:
+    """Refuse an empty mount point, or another disk, where the known root was (S61)."""
+    known = await state.call(State.setting, _ROOT_ID)
+    if known and (why := roots.check_marker(place.root, known)):
+        raise UsageError(why, hint="mount what belongs there; or use another --state")
+    if root_id and not known:
+        await state.call(State.set_setting, _ROOT_ID, root_id)
+
+
+@asynccontextmanager
+async def _saving(state: StateThread, place: roots.Place) -> AsyncIterator[None]:
+    """Save a state that is used as a copy, at intervals and at the end."""
+    home = place.work_copy_of
+    if home is None:
+        yield
+        return
+
+    async def now_and_then() -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            await state.call(State.save_copy, home)
+
+    saver = asyncio.create_task(now_and_then())
+    try:
+        yield
+    finally:
+        saver.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await saver
+        await state.call(State.save_copy, home)
+
+
+@asynccontextmanager
+async def state_copy(place: roots.Place) -> AsyncIterator[StateThread]:
+    """A copy of the state to look at: whatever is written to it is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="fwsync-plan-") as scratch:
+        copy = Path(scratch) / "state.db"
+        source = place.work_copy_of or place.state_file
+        if source.exists():
+            await asyncio.to_thread(copy_state, source, copy)
+        opener = partial(open_state, copy, granularity_ns=place.granularity_ns)
+        state = await StateThread.open(opener)
+        try:
+            yield state
+        finally:
+            await state.close()
+
+
+def copy_state(source: Path, copy: Path) -> None:
+    """Copy a state file that may be in use; the original is only read."""
+    with open_state(source, create=False, read_only=True) as state:
+        state.save_copy(copy)

@@ -1,0 +1,187 @@
+"""What a run says when it is over: a few lines for a person, or JSON lines for a script.
+
+Results go to stdout, everything else to stderr. Names from disk or server are escaped
+before a terminal sees them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fwsync.errors import Exit
+from fwsync.model import Decision, Problem, Report, Verb
+from fwsync.plan import Plan
+from fwsync.progress import JsonLines, Progress, choose_progress, printable, say, size_text
+from fwsync.runs import Planned
+
+#: How many paths of one kind a person is shown; all are in the JSON lines.
+SAMPLE = 10
+
+_VERBS = {
+    Verb.UPLOAD: "send",
+    Verb.DOWNLOAD: "fetch",
+    Verb.DELETE_LOCAL: "delete here",
+    Verb.DELETE_REMOTE: "delete there",
+    Verb.ADOPT: "same already",
+    Verb.CONFLICT: "conflict",
+    Verb.HOLD: "gone, held",
+    Verb.FORGET: "gone on both sides",
+    Verb.REPORT: "left alone",
+}
+
+
+def for_run(as_json: bool) -> Progress:
+    """The progress display that fits where the output goes."""
+    return choose_progress(json=as_json)
+
+
+def report(done: Report, *, as_json: bool) -> Exit:
+    """Print what a run did; gives the exit code that says the same."""
+    if as_json:
+        lines = JsonLines(sys.stdout)
+        for problem in done.problem_list:
+            lines.write("problem", **_problem_fields(problem))
+        for path in done.conflict_list:
+            lines.write("conflict", path=path)
+        for left in done.difference_list:
+            lines.write("left-alone", path=left.path, reason=left.message)
+        lines.write("summary", **summary(done))
+    else:
+        _tell(done)
+    return exit_code(done)
+
+
+def exit_code(done: Report) -> Exit:
+    """The exit code that a report means."""
+    if done.halted:
+        return Exit.HALTED
+    return Exit.IN_STEP if done.ok else Exit.DIFFERENCES
+
+
+def summary(done: Report) -> dict[str, object]:
+    """The last line of a run: flat keys, always all present."""
+    return {
+        "command": done.command,
+        "root": done.root,
+        "remote": done.remote,
+        "uploaded": done.uploaded,
+        "downloaded": done.downloaded,
+        "deleted": done.deleted,
+        "renamed": done.renamed,
+        "adopted": done.adopted,
+        "skipped": done.skipped,
+        "conflicts": done.conflicts,
+        "problems": done.problems,
+        "deferred": done.deferred,
+        "bytes": done.bytes,
+        "requests": done.requests,
+        "files": done.files,
+        "seconds": round(done.seconds, 3),
+        "peak_memory": done.peak_memory,
+        "halted": done.halted,
+        "plan_id": done.plan_id,
+        "exit_code": int(exit_code(done)),
+    }
+
+
+def _tell(done: Report) -> None:
+    _list("problem", [f"{one.path}: {one.message}" for one in done.problem_list])
+    for hint in dict.fromkeys(one.hint for one in done.problem_list if one.hint):
+        say(f"hint: {printable(hint)}")
+    _list("conflict", [f"{path}: changed on both sides" for path in done.conflict_list])
+    _list("left alone", [f"{one.path}: {one.message}" for one in done.difference_list])
+    if done.halted:
+        say(f"held: {done.halted}; nothing was deleted or overwritten")
+        say(f"hint: to go ahead, run it again with --accept-deletes {done.plan_id}")
+    say(_one_line(done))
+
+
+def _one_line(done: Report) -> str:
+    counts = [
+        (done.uploaded, "sent"),
+        (done.downloaded, "fetched"),
+        (done.deleted, "deleted"),
+        (done.renamed, "renamed"),
+        (done.adopted, "there already"),
+        (done.skipped, "left alone"),
+        (done.conflicts, "in conflict"),
+        (done.problems, "with problems"),
+    ]
+    did = ", ".join(f"{number:,} {what}" for number, what in counts if number)
+    what = did or "nothing to do"
+    cost = f"{done.requests:,} requests, {done.seconds:.1f} s, {size_text(done.peak_memory)} peak"
+    moved = f", {size_text(done.bytes)}" if done.bytes else ""
+    return f"{done.command}: {what}{moved}; {done.files:,} files here ({cost})"
+
+
+def _list(kind: str, texts: list[str]) -> None:
+    for text in texts[:SAMPLE]:
+        say(f"{kind}: {printable(text)}")
+    if len(texts) > SAMPLE:
+        say(f"  … and {len(texts) - SAMPLE:,} more; --json lists them all")
+
+
+def plan(planned: Planned, *, as_json: bool) -> Exit:
+    """Print what a run would do."""
+    decisions = [*planned.plan.carry_out, *planned.plan.waiting]
+    if as_json:
+        lines = JsonLines(sys.stdout)
+        for decision in decisions:
+            lines.write("decision", **_decision_fields(decision))
+        for problem in planned.problems:
+            lines.write("problem", **_problem_fields(problem))
+        lines.write("summary", **_plan_summary(planned))
+    else:
+        for decision in decisions:
+            what = _VERBS[decision.verb]
+            say(f"{what:>18}  {printable(decision.path)}  ({decision.reason})")
+        _list("problem", [f"{one.path}: {one.message}" for one in planned.problems])
+        say(_plan_line(planned.plan))
+    if planned.plan.waiting:
+        return Exit.HALTED
+    return Exit.DIFFERENCES if planned.problems or _conflicts(planned.plan) else Exit.IN_STEP
+
+
+def _conflicts(of: Plan) -> int:
+    return sum(one.verb is Verb.CONFLICT for one in of.carry_out)
+
+
+def _plan_summary(planned: Planned) -> dict[str, object]:
+    counts = {verb.value: 0 for verb in Verb if verb is not Verb.NOTHING}
+    for decision in (*planned.plan.carry_out, *planned.plan.waiting):
+        counts[decision.verb.value] += 1
+    return {
+        "command": "plan",
+        **counts,
+        "bytes": sum(one.size for one in planned.plan.carry_out),
+        "problems": len(planned.problems),
+        "waiting": len(planned.plan.waiting),
+        "plan_id": planned.plan.plan_id,
+    }
+
+
+def _plan_line(of: Plan) -> str:
+    size = size_text(sum(one.size for one in of.carry_out))
+    text = f"plan: {len(of.carry_out):,} steps, {size} to move"
+    if of.waiting:
+        text += f"; {len(of.waiting):,} more wait for --accept-deletes {of.plan_id}"
+    return text
+
+
+def _decision_fields(decision: Decision) -> dict[str, object]:
+    return {
+        "verb": decision.verb.value,
+        "path": decision.path,
+        "size": decision.size,
+        "reason": decision.reason,
+    }
+
+
+def _problem_fields(problem: Problem) -> dict[str, Any]:
+    return {
+        "path": problem.path,
+        "message": problem.message,
+        "hint": problem.hint,
+        "retryable": problem.retryable,
+    }
