@@ -14,7 +14,7 @@ from pathlib import Path
 from fwsync import show
 from fwsync.errors import AuthError, Exit
 from fwsync.keys import FoundKey, find_key, parse_key, store_key
-from fwsync.progress import JsonLines, duration_text, printable, say, size_text
+from fwsync.progress import JsonLines, duration_text, plural, printable, say, size_text
 from fwsync.remotes.flywheel import check_login, ls
 from fwsync.runs import read_status
 from fwsync.sessions import open_api, settings_of
@@ -79,20 +79,27 @@ def list_path(
 
 
 def status(
-    folder: Path, flags: Mapping[str, object], config: Path | None, *, as_json: bool
+    folder: Path,
+    project: str | None,
+    flags: Mapping[str, object],
+    config: Path | None,
+    *,
+    as_json: bool,
 ) -> Exit:
     """Print what is known about a folder, without asking the server."""
-    known = read_status(folder, flags, config)
+    known = read_status(folder, flags, config, target=project)
     code = Exit.DIFFERENCES if known.problems or known.conflicts else Exit.IN_STEP
     if known.halted:
         code = Exit.HALTED
+    elif known.last is not None and known.last.exit_code == Exit.DIFFERENCES:
+        code = Exit.DIFFERENCES
     if as_json:
         JsonLines(sys.stdout).write("status", **known.fields(), exit_code=int(code))
         return code
     say(f"folder      {printable(str(known.root))}")
     say(f"project     {printable(known.remote) or 'none yet'}")
     say(f"state       {known.state_file}")
-    say(f"in step     {known.files:,} files, {size_text(known.bytes)}")
+    say(f"in step     {plural(known.files, 'file')}, {size_text(known.bytes)}")
     if known.last is not None:
         ago = duration_text(max(0.0, time.time() - known.last.started_ns / 1e9))
         at = datetime.fromtimestamp(known.last.started_ns / 1e9, UTC).isoformat(timespec="seconds")
@@ -100,12 +107,12 @@ def status(
     if known.holder:
         say(f"running     {known.holder}")
     for number, what in (
-        (known.held, "deletions held (see --delete)"),
-        (len(known.conflicts), "conflicts open"),
-        (len(known.problems), "files with problems"),
+        (known.held, "held deletion"),
+        (len(known.conflicts), "open conflict"),
+        (len(known.problems), "problem"),
     ):
         if number:
-            say(f"waiting     {number:,} {what}")
+            say(f"waiting     {plural(number, what)}")
     for path in known.conflicts[: show.SAMPLE]:
         say(f"  conflict: {printable(path)}")
     for problem in known.problems[: show.SAMPLE]:

@@ -29,6 +29,7 @@ from fwsync.options import (
     FilterFrom,
     Include,
     Json,
+    JsonLine,
     KeyFile,
     LayoutOption,
     MaxDelete,
@@ -77,7 +78,7 @@ def _root(
 
 
 @app.command()
-def login(key_file: KeyFile = None, json: Json = False) -> None:
+def login(key_file: KeyFile = None, json: JsonLine = False) -> None:
     """Check an API key and store it; it is asked for, or read on standard input."""
     from fwsync import account
 
@@ -86,11 +87,11 @@ def login(key_file: KeyFile = None, json: Json = False) -> None:
 
 @app.command("ls")
 def list_path(
-    path: Annotated[str, typer.Argument(metavar="[PATH]", help="group/project/subject/…")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="group/project/subject/…")] = "",
     key_file: KeyFile = None,
     config: Config = None,
     patience: Patience = None,
-    json: Json = False,
+    json: JsonLine = False,
 ) -> None:
     """List what is at a Flywheel path; without one, the groups."""
     from fwsync import account
@@ -134,11 +135,11 @@ def push(
 @app.command()
 def pull(
     project: Annotated[
-        str | None, typer.Argument(metavar="[GROUP/PROJECT]", help="The project to fetch.")
+        str | None, typer.Argument(metavar="GROUP/PROJECT", help="The project to fetch.")
     ] = None,
     destination: Annotated[
         Path | None,
-        typer.Argument(metavar="[DEST]", help="The folder; ./PROJECT if it is not named."),
+        typer.Argument(metavar="DEST", help="The folder; ./PROJECT if it is not named."),
     ] = None,
     layout: LayoutOption = None,
     include: Include = None,
@@ -254,6 +255,7 @@ def watch(
 def plan_push(
     source: Annotated[Path, typer.Argument(metavar="SRC")],
     project: Project = None,
+    create_project: CreateProject = False,
     layout: LayoutOption = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -269,7 +271,7 @@ def plan_push(
 ) -> None:
     """What a push would do."""
     flags = _given(
-        layout=layout, include=include, exclude=exclude,
+        create_project=create_project, layout=layout, include=include, exclude=exclude,
         filter_from=filter_from, conflict=conflict, delete_up=delete_up,
         max_delete=max_delete, patience_s=patience, state=state, api_key_file=key_file,
     )  # fmt: skip
@@ -279,7 +281,7 @@ def plan_push(
 @plan_app.command("pull")
 def plan_pull(
     project: Project = None,
-    destination: Annotated[Path | None, typer.Argument(metavar="[DEST]")] = None,
+    destination: Annotated[Path | None, typer.Argument(metavar="DEST")] = None,
     layout: LayoutOption = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -308,6 +310,7 @@ def plan_pull(
 def plan_sync(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     project: Project = None,
+    create_project: CreateProject = False,
     layout: LayoutOption = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -325,7 +328,7 @@ def plan_sync(
 ) -> None:
     """What a sync would do."""
     flags = _given(
-        layout=layout, include=include, exclude=exclude,
+        create_project=create_project, layout=layout, include=include, exclude=exclude,
         filter_from=filter_from, conflict=conflict,
         delete_up=delete or delete_up, delete_down=delete or delete_down, max_delete=max_delete,
         patience_s=patience, state=state, api_key_file=key_file,
@@ -335,20 +338,24 @@ def plan_sync(
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")] = Path(),
+    project: Annotated[
+        str | None,
+        typer.Argument(metavar="GROUP/PROJECT", help="Which one, where the folder has several."),
+    ] = None,
     state: StateFile = None,
     config: Config = None,
-    json: Json = False,
+    json: JsonLine = False,
 ) -> None:
     """What is known about a folder: its project, the last run, what waits and why."""
     from fwsync import account
 
-    _finish(lambda: account.status(folder, _given(state=state), config, as_json=json))
+    _finish(lambda: account.status(folder, project, _given(state=state), config, as_json=json))
 
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")] = Path(),
     project: Project = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every file again; trust no recorded hash.")
@@ -443,7 +450,11 @@ def _complain(error: FwsyncError) -> None:
 
 def _given(**flags: Any) -> dict[str, Any]:
     """The flags that were really given: only they override file and environment."""
-    return {name: value for name, value in flags.items() if value not in (None, False, [])}
+    return {
+        name: value
+        for name, value in flags.items()
+        if value is not None and value is not False and value != []
+    }
 
 
 def _destination(project: str | None, destination: Path | None) -> Path:

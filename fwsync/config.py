@@ -20,7 +20,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -144,9 +144,7 @@ class Settings(BaseSettings):
     filter_from: Path | None = Field(
         None, description="a file of patterns in gitignore syntax, to leave out what matches"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="one of debug, info, warning, error"
-    )
+    delete_reason: str = Field("", description="a reason that sites with an audit trail ask for")
     state: Path | None = Field(None, description="a path for the state file")
     max_age_s: Duration | None = Field(None, description=_DURATION)  # None: hold without limit
     rescan_s: Duration = Field(600.0, description=_DURATION)

@@ -10,18 +10,28 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from fwsync import show
-from fwsync.errors import AuthError, Exit, FwsyncError, Unavailable
+from fwsync.errors import (
+    AuthError,
+    Exit,
+    FwsyncError,
+    Halted,
+    Locked,
+    StateDamaged,
+    StateTooNew,
+    Unavailable,
+)
 from fwsync.filesystems import filesystem_of
 from fwsync.hints import Hints
-from fwsync.model import LocalEntry, Mode, Problem, RelPath, Report, Unknown
+from fwsync.model import LocalEntry, Mode, Problem, RelPath, Report
 from fwsync.progress import Progress, duration_text, size_text
 from fwsync.runs import recorded_cycle
-from fwsync.sessions import Session, open_session, renew_scope
+from fwsync.sessions import COMMANDS, Session, open_session, renew_scope
 from fwsync.settle import EMPTY, PARTIAL_NAMES, Fingerprint, Settler, include
 
 #: After a failure that may pass, the first wait and the longest, in seconds.
@@ -60,8 +70,9 @@ async def _watch(
     as_json: bool,
 ) -> Exit:
     mode = Mode(flags.get("mode") or Mode.UP)
-    async with _signals(progress) as signals:
-        opening = open_session(
+
+    def opening() -> AbstractAsyncContextManager[Session]:
+        return open_session(
             mode,
             folder,
             target,
@@ -69,21 +80,37 @@ async def _watch(
             config,
             progress=progress,
             command="watch",
-            endless=True,
             partial_names=PARTIAL_NAMES,
         )
-        session = await signals.unless_stopped(opening.__aenter__())
+
+    async with _signals(progress) as signals, contextlib.AsyncExitStack() as stack:
+        session = await signals.unless_stopped(_open_patiently(stack, opening, progress))
         if session is None:
             return signals.code
+        daemon = Daemon(session, progress)
+        signals.on_stop = session.engine.stop
+        await daemon.run(signals.stop)
+        if as_json:
+            show.report(daemon.total, as_json=True, code=signals.code)
+    # Also after a second signal, which ends the block above by a cancellation.
+    return signals.code
+
+
+async def _open_patiently(
+    stack: contextlib.AsyncExitStack,
+    opening: Callable[[], AbstractAsyncContextManager[Session]],
+    progress: Progress,
+) -> Session:
+    """A session, however long the server stays away (F21); says once that it waits."""
+    wait_s = 0.0
+    while True:
         try:
-            daemon = Daemon(session, progress)
-            signals.on_stop = session.engine.stop
-            await daemon.run(signals.stop)
-            if as_json:
-                show.report(daemon.total, as_json=True)
-        finally:
-            await opening.__aexit__(None, None, None)
-        return signals.code
+            return await stack.enter_async_context(opening())
+        except Unavailable as error:
+            if not wait_s:
+                progress.note(f"waiting for the server: {error.message}")
+            wait_s = min(RETRY_MOST_S, max(RETRY_FIRST_S, wait_s * 2))
+            await asyncio.sleep(wait_s)
 
 
 class _Signals:
@@ -156,7 +183,8 @@ class Daemon:
         self._rescan_s = settings.rescan_s
         self._poll_s = settings.poll_s
         self._retry_s = 0.0
-        self._listed_at = float("-inf")
+        self._again_s = 0.0  #: until what may pass is tried again; 0: with the next rescan
+        self._listed_at = self._rescanned_at = float("-inf")
         self._told: set[Problem] = set()
         self._offline_since: float | None = None
         self.total = Report(command="watch")
@@ -172,10 +200,25 @@ class Daemon:
         )
         try:
             while not stop.is_set():
-                await self._cycle()
+                await self._until_stopped(stop)
                 await self._pause(stop)
         finally:
             await self._hints.stop()
+
+    async def _until_stopped(self, stop: asyncio.Event) -> None:
+        """One cycle. On the way to a stop, transfers may end; looking and waiting may not."""
+        cycle = asyncio.ensure_future(self._cycle())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((cycle, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not cycle.done() and not self._session.engine.is_acting:
+                cycle.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await cycle
+        finally:
+            stopping.cancel()
+            cycle.cancel()
+            await asyncio.gather(cycle, stopping, return_exceptions=True)
 
     async def _cycle(self) -> None:
         """One cycle; what may pass is waited out, and said once."""
@@ -183,12 +226,20 @@ class Daemon:
         down = self._session.mode is not Mode.UP
         first = self._listed_at == float("-inf")
         must_list = first or (down and now - self._listed_at >= self._poll_s)
+        # What failed or stands in conflict is looked at again now and then, not at each hint.
+        rescan = now - self._rescanned_at >= (self._again_s or self._rescan_s)
+        if rescan:
+            self._rescanned_at = now
         try:
-            if not must_list and not await self._session.engine.anything_new(self._settle):
+            engine = self._session.engine
+            must_list = must_list or await engine.anything_new(self._settle, again=rescan)
+            if not must_list:
                 return
             await renew_scope(self._session, self._progress)
             report = await recorded_cycle(self._session, "watch", self._settle)
-        except (Unavailable, AuthError) as error:
+        except (StateDamaged, StateTooNew, Locked, Halted):
+            raise  # a person has to look
+        except FwsyncError as error:
             self._failed(error)
             return
         self._listed_at = now
@@ -215,6 +266,8 @@ class Daemon:
             settles_s = self._settler.next_due(time.monotonic())
             if settles_s is not None:
                 due_s.append(settles_s)
+            if self._again_s:
+                due_s.append(max(0.0, self._rescanned_at + self._again_s - time.monotonic()))
             if self._session.mode is not Mode.UP:
                 due_s.append(max(0.0, self._listed_at + self._poll_s - time.monotonic()))
         await _first(stop.wait(), asyncio.sleep(BREATH_S))
@@ -223,7 +276,7 @@ class Daemon:
         elif not stop.is_set():
             await _first(stop.wait(), self._hints.wait(max(0.0, min(due_s) - BREATH_S)))
 
-    def _settle(self, listing: Iterable[LocalEntry]) -> Sequence[Unknown]:
+    def _settle(self, listing: Iterable[LocalEntry]) -> Set[RelPath]:
         """The folders that are not quiet yet; called in the state's thread."""
         seen: dict[RelPath, Fingerprint] = {}
         for entry in listing:
@@ -231,17 +284,21 @@ class Daemon:
             seen[folder] = include(seen.get(folder, EMPTY), entry)
         now = time.monotonic()
         self._settler.keep_only(seen.keys())
-        return [
-            Unknown(folder, "not quiet yet", expected=True)
+        return {
+            folder
             for folder, fingerprint in seen.items()
             if not self._settler.observe(folder, fingerprint, now)
-        ]
+        }
 
     def _tell(self, report: Report) -> None:
         for problem in report.problem_list:
             if problem not in self._told:
                 self._progress.note(f"problem: {problem.path}: {problem.message}")
         self._told = set(report.problem_list)
+        if any(problem.retryable for problem in report.problem_list):
+            self._again_s = min(self._rescan_s, max(RETRY_FIRST_S, self._again_s * 2))
+        else:
+            self._again_s = 0.0
         moved = [
             (report.uploaded, "sent"),
             (report.downloaded, "fetched"),
@@ -252,7 +309,11 @@ class Daemon:
         if did:
             self._progress.note(f"{did}, {size_text(report.bytes)} in {report.seconds:.1f} s")
         if report.halted:
-            self._progress.note(f"held: {report.halted}; fwsync sync --accept-deletes consents")
+            command = COMMANDS[self._session.mode]
+            self._progress.note(
+                f"held: {report.halted}; to consent, stop this and run "
+                f"`fwsync {command} … --accept-deletes {report.plan_id}`"
+            )
         _add(self.total, report)
 
 

@@ -7,10 +7,10 @@ for again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from fwsync import localfs
 from fwsync.digest import ContentHasher
 from fwsync.errors import (
     AuthError,
+    FileProblem,
     FwsyncError,
     IntegrityError,
     LocalError,
@@ -26,6 +27,7 @@ from fwsync.errors import (
 from fwsync.model import Decision, LocalEntry, Outcome, Problem, RelPath, RemoteEntry
 from fwsync.ports import Member, RemoteReader
 from fwsync.roots import part_name
+from fwsync.threads import in_thread
 
 #: A file up to this many bytes is held in memory and landed together with others, so
 #: that opening, fsync and rename are paid in one thread hop for many files.
@@ -75,6 +77,18 @@ class _Group:
         return len(self.members) >= GROUP_FILES or self.size >= GROUP_BYTES
 
 
+@dataclass(slots=True)
+class _Landed:
+    """What came of files that arrived."""
+
+    done: list[Outcome] = field(default_factory=list)
+    failed: list[tuple[Decision, FwsyncError]] = field(default_factory=list)
+
+    def add(self, other: _Landed) -> None:
+        self.done += other.done
+        self.failed += other.failed
+
+
 class Landing:
     """Where parts are written and given their names; every method blocks, for a thread.
 
@@ -88,8 +102,6 @@ class Landing:
         self._root_fd = root_fd
         self._parts = parts
         self._trash = trash
-        with localfs.folder(root_fd, parts, create=True):
-            pass
 
     def part_name(self, path: RelPath) -> str:
         """A short, stable name: a path of 255-byte names must not make one too long."""
@@ -116,23 +128,25 @@ class Landing:
         ):
             os.unlink(part_name(path), dir_fd=parts_fd)
 
-    def land(self, wholes: Sequence[_Whole]) -> list[Outcome]:
+    def land(self, wholes: Sequence[_Whole]) -> _Landed:
         """Write, verify, make durable and name small files, the slow steps once for all.
 
         All parts are written before the first is fsynced: one commit of the file system's
         journal then serves many of them. Folders are fsynced once.
         """
+        landed = _Landed()
         ready: list[tuple[_Part, int]] = []
-        failed: list[Outcome] = []
         try:
             for whole in wholes:
-                try:
+                with self._alone(whole.decision, landed):
                     ready.append(self._write(whole))
-                except IntegrityError as error:
-                    failed.append(_failed(whole.decision, error))
             for _, part_fd in ready:
                 localfs.start_writing_out(part_fd)
-            durable = [part for part, part_fd in ready if self._finish_one(part, part_fd, failed)]
+            durable: list[_Part] = []
+            for part, part_fd in ready:
+                with self._alone(part.decision, landed):
+                    self.finish(part_fd, part)
+                    durable.append(part)
         except BaseException:
             for whole in wholes:
                 self.drop(whole.decision.path)
@@ -140,7 +154,19 @@ class Landing:
         finally:
             for _, part_fd in ready:
                 os.close(part_fd)
-        return failed + self.publish(durable)
+        self.publish(durable, landed)
+        return landed
+
+    @contextlib.contextmanager
+    def _alone(self, decision: Decision, landed: _Landed) -> Iterator[None]:
+        """What goes wrong with one file is noted, and is no matter for the others."""
+        try:
+            yield
+        except LocalError:
+            raise
+        except FwsyncError as error:
+            self.drop(decision.path)
+            landed.failed.append((decision, error))
 
     def _write(self, whole: _Whole) -> tuple[_Part, int]:
         hasher = ContentHasher()
@@ -154,17 +180,6 @@ class Landing:
             os.close(part_fd)
             raise
         return part, part_fd
-
-    def _finish_one(self, part: _Part, part_fd: int, failed: list[Outcome]) -> bool:
-        try:
-            self.finish(part_fd, part)
-        except LocalError:
-            raise
-        except FwsyncError as error:
-            self.drop(part.decision.path)
-            failed.append(_failed(part.decision, error))
-            return False
-        return True
 
     def write_block(self, part_fd: int, path: RelPath, block: bytes) -> None:
         """Append to a part."""
@@ -186,23 +201,23 @@ class Landing:
             path = part.decision.path
             raise localfs.local_problem(path, "cannot be made durable", error) from None
 
-    def publish(self, parts: Sequence[_Part]) -> list[Outcome]:
-        """Name verified parts; what is returned as done is durable."""
-        done: list[Outcome] = []
-        folders: set[str] = set()
+    def publish(self, parts: Sequence[_Part], landed: _Landed) -> None:
+        """Name durable parts; what is noted as done is durable under its name."""
+        named: dict[str, list[Outcome]] = {}
         for part in parts:
+            with self._alone(part.decision, landed):
+                outcome = self._publish_one(part)
+                named.setdefault(part.decision.path.rpartition("/")[0], []).append(outcome)
+        for folder, outcomes in sorted(named.items()):
             try:
-                done.append(self._publish_one(part))
-                folders.add(part.decision.path.rpartition("/")[0])
+                localfs.sync_folder(self._root_fd, folder)
             except LocalError:
-                self.drop(part.decision.path)
                 raise
             except FwsyncError as error:
-                self.drop(part.decision.path)
-                done.append(_failed(part.decision, error))
-        for folder in sorted(folders):
-            localfs.sync_folder(self._root_fd, folder)
-        return done
+                # Visible, but perhaps not after a power loss: the next run adopts them.
+                landed.failed += [(outcome.decision, error) for outcome in outcomes]
+            else:
+                landed.done += outcomes
 
     def _publish_one(self, part: _Part) -> Outcome:
         decision = part.decision
@@ -251,52 +266,79 @@ class Downloader:
         """
         waiting = {decision.path: decision for decision in batch}
         finished: list[Outcome] = []
+        tries: Counter[RelPath] = Counter()
+        rounds = 0
         broken: FwsyncError | None = None
-        for _ in range(ROUNDS):
-            arrived, broken = await self._round(list(waiting.values()))
-            for one in arrived:
-                problem = one.problem
-                if problem is None or not problem.retryable:
-                    del waiting[one.decision.path]
-                    finished.append(one)
-                else:
-                    broken = broken or IntegrityError(f"{problem.path}: {problem.message}")
-            if not waiting:
-                return finished
+        while waiting and rounds < ROUNDS:
+            landed, broken = await self._round(list(waiting.values()))
+            # While it gets on, a bad network may break as often as it likes.
+            rounds = 0 if landed.done else rounds + 1
+            for outcome in landed.done:
+                del waiting[outcome.decision.path]
+            finished += landed.done
+            for decision, error in landed.failed:
+                tries[decision.path] += 1
+                if not isinstance(error, IntegrityError) or tries[decision.path] == ROUNDS:
+                    del waiting[decision.path]
+                    finished.append(_failed(decision, error))
             if isinstance(broken, AuthError | LocalError):
-                break
-        if isinstance(broken, AuthError | LocalError | Unavailable):
+                raise broken
+            if waiting and broken and not landed.done:
+                # A stream may break at one file, whenever it is asked for: ask for that
+                # file alone, so that it stands in nobody's way.
+                first = next(iter(waiting.values()))
+                alone = await self._alone(first)
+                if alone is not None:
+                    del waiting[first.path]
+                    finished.append(alone)
+                    rounds = 0
+        if waiting and isinstance(broken, Unavailable):
             raise broken
         return finished + [_failed(one, broken or _withheld(one)) for one in waiting.values()]
 
-    async def _round(
-        self, decisions: Sequence[Decision]
-    ) -> tuple[list[Outcome], FwsyncError | None]:
+    async def _alone(self, decision: Decision) -> Outcome | None:
+        """One file by a request of its own; None: only its bytes were wrong, once.
+
+        Raises:
+            AuthError, LocalError, Unavailable: the run cannot go on.
+        """
+        landed = _Landed()
+        try:
+            async with self._remote.open(_remote(decision)) as chunks:
+                landed = await self._receive(decision, decision.size, chunks)
+        except (AuthError, LocalError, Unavailable):
+            raise
+        except FwsyncError as error:
+            return _failed(decision, error)
+        if landed.done:
+            return landed.done[0]
+        wrong = landed.failed[0][1]
+        return None if isinstance(wrong, IntegrityError) else _failed(decision, wrong)
+
+    async def _round(self, decisions: Sequence[Decision]) -> tuple[_Landed, FwsyncError | None]:
         """Ask once for everything: what arrived, and what broke the asking, if anything."""
         together = [one for one in decisions if one.size < ALONE]
         alone = [one for one in decisions if one.size >= ALONE]
         if len(together) < 2 or self._remote.features.fetch_limit < 2:
             together, alone = [], [*decisions]
-        arrived: list[Outcome] = []
+        landed = _Landed()
         broken: FwsyncError | None = None
         if together:
-            arrived, broken = await self._fetch(together)
+            landed, broken = await self._fetch(together)
         for decision in alone:
             try:
                 async with self._remote.open(_remote(decision)) as chunks:
-                    arrived.append(await self._receive(decision, decision.size, chunks))
+                    landed.add(await self._receive(decision, decision.size, chunks))
             except FwsyncError as error:
                 if isinstance(error, AuthError | LocalError | Unavailable):
-                    return arrived, error
-                arrived.append(_failed(decision, error))
-        return arrived, broken
+                    return landed, error
+                landed.failed.append((decision, error))
+        return landed, broken
 
-    async def _fetch(
-        self, decisions: Sequence[Decision]
-    ) -> tuple[list[Outcome], FwsyncError | None]:
+    async def _fetch(self, decisions: Sequence[Decision]) -> tuple[_Landed, FwsyncError | None]:
         """Many files from one stream; a break keeps what had arrived whole before it."""
         wanted = {decision.path: decision for decision in decisions}
-        arrived: list[Outcome] = []
+        landed = _Landed()
         group = _Group()
         broken: FwsyncError | None = None
         try:
@@ -304,16 +346,19 @@ class Downloader:
                 async for member in members:
                     decision = wanted[member.entry.path]
                     if member.size > SMALL:
-                        arrived.append(await self._receive(decision, member.size, member.chunks))
+                        landed.add(await self._receive(decision, member.size, member.chunks))
                         continue
                     group.add(_Whole(decision, await self._read_whole(member)))
                     if group.full:
-                        arrived += await asyncio.to_thread(self._landing.land, group.members)
+                        landed.add(await in_thread(self._landing.land, group.members))
                         group = _Group()
         except FwsyncError as error:
             broken = error
-        arrived += await asyncio.to_thread(self._landing.land, group.members)
-        return arrived, broken
+        try:
+            landed.add(await in_thread(self._landing.land, group.members))
+        except LocalError as error:
+            broken = broken or error
+        return landed, broken
 
     async def _read_whole(self, member: Member) -> bytes:
         content = b"".join([chunk async for chunk in member.chunks])
@@ -322,34 +367,36 @@ class Downloader:
 
     async def _receive(
         self, decision: Decision, announced: int, chunks: AsyncIterator[bytes]
-    ) -> Outcome:
+    ) -> _Landed:
         """Stream one file into its part, then judge and name it."""
         if announced > decision.size:
-            return _failed(
-                decision,
-                IntegrityError(
-                    f"{decision.path}: the server announces {announced} bytes; "
-                    f"its listing says {decision.size}"
-                ),
+            error = IntegrityError(
+                f"{decision.path}: the server announces {announced} bytes; "
+                f"its listing says {decision.size}"
             )
+            return _Landed(failed=[(decision, error)])
         part = _Part(decision, self._landing.part_name(decision.path), ContentHasher())
-        part_fd = await asyncio.to_thread(self._landing.create, decision.path)
+        landed = _Landed()
         complete = False
         try:
-            async for block in _blocks(chunks):
-                await asyncio.to_thread(self._take, part_fd, part, block)
-                self._advanced(decision.path, len(block))
-            _verify(part)
-            await asyncio.to_thread(self._landing.finish, part_fd, part)
-            complete = True
-        except IntegrityError as error:
-            self._advanced(decision.path, -part.hasher.size)
-            return _failed(decision, error)
+            part_fd = await in_thread(self._landing.create, decision.path)
+            try:
+                async for block in _blocks(chunks):
+                    await in_thread(self._take, part_fd, part, block)
+                    self._advanced(decision.path, len(block))
+                _verify(part)
+                await in_thread(self._landing.finish, part_fd, part)
+                complete = True
+            finally:
+                os.close(part_fd)
+            await in_thread(self._landing.publish, [part], landed)
+        except FileProblem as error:
+            landed.failed.append((decision, error))
         finally:
-            os.close(part_fd)
             if not complete:
-                self._landing.drop(decision.path)
-        return (await asyncio.to_thread(self._landing.publish, [part]))[0]
+                self._advanced(decision.path, -part.hasher.size)
+                await in_thread(self._landing.drop, decision.path)
+        return landed
 
     def _take(self, part_fd: int, part: _Part, block: bytes) -> None:
         part.hasher.update(block)

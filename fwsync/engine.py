@@ -8,15 +8,25 @@ pull, watch and sync are this same cycle with different rules.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fwsync import localfs, scanner
+from fwsync import conflicts, localfs, scanner
 from fwsync.downloader import Downloader, Landing, batches
-from fwsync.errors import AuthError, FwsyncError, LocalError, SourceChanged, Unavailable
+from fwsync.errors import (
+    AuthError,
+    FileProblem,
+    FwsyncError,
+    Halted,
+    LocalError,
+    SourceChanged,
+    Unavailable,
+    worst_of,
+)
 from fwsync.layout import Layout, Unmappable
 from fwsync.model import (
     ConflictPolicy,
@@ -35,8 +45,10 @@ from fwsync.plan import DeleteLimits, GuardFacts, Plan, make_plan
 from fwsync.ports import Remote, RemoteReader
 from fwsync.progress import Progress
 from fwsync.reconcile import Rules, reconcile
+from fwsync.recorder import RECORD_COUNT, Recorder
 from fwsync.roots import RESERVED
 from fwsync.state import ScanSummary, State, StateThread
+from fwsync.threads import in_thread
 from fwsync.uploader import Uploader
 
 #: Below the root, and on its file system: parts on their way, and what was replaced.
@@ -49,10 +61,6 @@ FETCH_FILES = 256
 #: Bytes of small files that one bulk request carries: enough to hide a round trip,
 #: little enough that a broken stream and a killed process cost seconds.
 FETCH_BYTES = 32 << 20
-
-#: Outcomes are recorded together: at so many, or when the oldest has waited so long.
-RECORD_COUNT = 256
-RECORD_WAIT_S = 0.5
 
 #: Verbs that only change what is recorded.
 _NO_ACT = frozenset({Verb.ADOPT, Verb.FORGET, Verb.HOLD, Verb.REPORT})
@@ -67,8 +75,9 @@ HASHERS = 2
 #: Says what is out of scope: (path, is it a folder).
 Ignore = Callable[[str, bool], bool]
 
-#: Picks what to leave for a later cycle, from the sorted local listing.
-Settle = Callable[[Iterable[LocalEntry]], Sequence[Unknown]]
+#: Picks the folders whose own files are left for a later cycle, from the sorted local
+#: listing. What lies in folders below them is not meant.
+Settle = Callable[[Iterable[LocalEntry]], Set[RelPath]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,15 @@ class View:
     problems: tuple[Problem, ...]
     deferred: int
     files: int
+    local_unknown: tuple[Unknown, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Deferred:
+    """Folders that are left for a later cycle, and the files directly in them."""
+
+    folders: frozenset[RelPath] = frozenset()
+    files: tuple[Unknown, ...] = ()
 
 
 @dataclass(slots=True)
@@ -140,28 +158,99 @@ class Engine:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self._trash = f"{TRASH}/{started}"
         self._stopping = False
+        self._acting = False
         self._told_left_out: frozenset[Unknown] = frozenset()
+        self._unsettled: frozenset[tuple[RelPath, object]] = frozenset()
 
     async def cycle(self, settle: Settle | None = None) -> Report:
         """Look, plan and carry out once."""
         started = time.monotonic()
-        report = await self.carry_out(await self.look(settle))
+        view = await self.look(settle)
+        report = await self.carry_out(view)
+        await self._state.call(self._close_conflicts)
+        self._unsettled = await self._state.call(self._news, view.local_unknown)
         report.seconds = time.monotonic() - started
         return report
 
-    async def anything_new(self, settle: Settle | None = None) -> bool:
+    async def anything_new(self, settle: Settle | None = None, *, again: bool = False) -> bool:
         """Is there anything here that the server may not have? Asks the disk, not the server.
 
         Args:
             settle: picks folders that are not quiet yet; they are not new before they are.
+            again: count also what was new before the last cycle and could not be settled
+                by it: a conflict, a file that no layout has a place for, a refusal.
         """
+        await in_thread(self._check_root)
         scan = await self._state.call(self._scan)
-        deferred = await self._state.call(_deferred, settle) if settle else []
-        return await self._state.call(_has_news, [*scan.unknown, *deferred])
+        deferred = await self._state.call(_deferred, settle) if settle else _Deferred()
+        news = await self._state.call(self._news, [*scan.unknown, *deferred.files])
+        return bool(news if again else news - self._unsettled)
+
+    def _news(self, state: State, unknown: Sequence[Unknown]) -> frozenset[tuple[RelPath, object]]:
+        """What is not as both sides last agreed, each with what tells it from a later change."""
+        decisions = reconcile(
+            state.local_entries(),
+            (),
+            state.base_entries(),
+            rules=Rules(mode=Mode.UP),
+            unknown_local=unknown,
+            in_scope=self._scope(state),
+        )
+        # Without a listing every agreed file reads as gone from the server: what stays is
+        # NOTHING, what changed is UPLOAD, and what vanished here is FORGET.
+        return frozenset(
+            (one.path, one.local.stamp if one.local else None)
+            for one in decisions
+            if one.verb is Verb.UPLOAD or (one.base is not None and not one.base.held)
+        )
+
+    def _close_conflicts(self, state: State) -> None:
+        """A conflict whose copy the user has removed, or moved elsewhere, is settled (S34)."""
+        for one in state.conflicts():
+            if localfs.is_free(self._root_fd, one.copy_path):
+                state.close_conflict(one.id)
+
+    def _scope(self, state: State) -> Callable[[RelPath], bool]:
+        """What takes part: not filtered out, and no copy that a conflict left."""
+        copies = {one.copy_path for one in state.conflicts()}
+        copies |= conflicts.noted_copies(self._root_fd)
+        ignore = self._policy.ignore
+        if ignore is None:
+            return lambda path: path not in copies
+        out_folders: dict[str, bool] = {"": False}
+
+        def is_out(folder: str) -> bool:
+            """The scan does not enter a folder that is out; so nothing below it is in."""
+            if folder not in out_folders:
+                out_folders[folder] = is_out(_folder_of(folder)) or ignore(folder, True)
+            return out_folders[folder]
+
+        return lambda path: not (path in copies or is_out(_folder_of(path)) or ignore(path, False))
+
+    def _check_root(self) -> None:
+        """Halt if the root's name leads to another folder than the one that was opened."""
+        try:
+            now = self._root.stat()
+        except OSError as error:
+            raise Halted(
+                f"{self._root}: the folder is gone ({error.strerror})",
+                hint="mount or restore it, and start again",
+            ) from None
+        opened = os.fstat(self._root_fd)
+        if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino):
+            raise Halted(
+                f"{self._root}: is another folder than the one this run began with",
+                hint="see that the right disk is mounted there, and start again",
+            )
 
     def stop(self) -> None:
         """Start no further batch; those under way go on to their end."""
         self._stopping = True
+
+    @property
+    def is_acting(self) -> bool:
+        """True while a plan is carried out: what is under way should get to its end."""
+        return self._acting
 
     async def look(self, settle: Settle | None = None) -> View:
         """See both sides and decide; writes nothing but the index of what was seen.
@@ -169,10 +258,11 @@ class Engine:
         Args:
             settle: picks folders that are not quiet yet; they are left untouched.
         """
+        await in_thread(self._check_root)
         scan, listing = await self._see_both()
-        deferred = await self._state.call(_deferred, settle) if settle else []
-        unread = await self._hash_what_must_be_compared({one.scope for one in deferred})
-        local_unknown = [*scan.unknown, *deferred, *unread]
+        deferred = await self._state.call(_deferred, settle) if settle else _Deferred()
+        unread = await self._hash_what_must_be_compared(deferred.folders)
+        local_unknown = [*scan.unknown, *deferred.files, *unread]
         plan = await self._state.call(
             self._make_plan, local_unknown, listing.unknown, listing.files
         )
@@ -184,11 +274,14 @@ class Engine:
             Problem(one.scope, f"{one.reason}; what belongs here is left alone") for one in hiding
         ]
         problems += [
-            Problem(one.scope, one.reason)
+            # What could not be seen may be seen the next time.
+            Problem(one.scope or ".", one.reason, retryable=True)
             for one in (*scan.unknown, *unread, *listing.unknown)
             if not one.expected
         ]
-        return View(plan, (*problems, *unmappable), len(deferred), scan.files)
+        return View(
+            plan, (*problems, *unmappable), len(deferred.folders), scan.files, tuple(local_unknown)
+        )
 
     def _tell_left_out(self, unknown: Sequence[Unknown]) -> None:
         """Say once what is left out on purpose: links are never followed, nor read as gone."""
@@ -206,11 +299,11 @@ class Engine:
                 scan = group.create_task(self._state.call(self._scan))
                 listing = group.create_task(self._list())
         except* FwsyncError as errors:
-            raise _worst(errors) from None
+            raise worst_of(errors) from None
         return scan.result(), listing.result()
 
     def _scan(self, state: State) -> ScanSummary:
-        return state.take_scan(scanner.walk(self._root, ignore=self._policy.ignore))
+        return state.take_scan(scanner.walk(self._root_fd, ignore=self._policy.ignore))
 
     async def _list(self) -> _Listed:
         listed = _Listed()
@@ -219,8 +312,21 @@ class Engine:
             listed.unknown += [one for one in page if isinstance(one, Unknown)]
             entries = [one for one in page if isinstance(one, RemoteEntry)]
             listed.files += len(entries)
-            await self._state.call(State.take_listing, entries)
+            try:
+                await self._state.call(State.take_listing, entries)
+            except ValueError:
+                listed.unknown += await self._take_one_by_one(entries)
         return listed
+
+    async def _take_one_by_one(self, entries: Sequence[RemoteEntry]) -> list[Unknown]:
+        """Take a page in which a path comes twice: it was replaced while the pages were read."""
+        twice: list[Unknown] = []
+        for entry in entries:
+            try:
+                await self._state.call(State.take_listing, [entry])
+            except ValueError:
+                twice.append(Unknown(entry.path, "was replaced while the server listed it"))
+        return twice
 
     async def _hash_what_must_be_compared(self, not_in: Set[RelPath]) -> list[Unknown]:
         """Read the files whose content decides something; all others are hashed as they go.
@@ -265,7 +371,7 @@ class Engine:
             for entry, want_digest in left:
                 try:
                     hashed.append(
-                        await asyncio.to_thread(
+                        await in_thread(
                             scanner.hash_file, self._root, entry, want_digest=want_digest
                         )
                     )
@@ -277,9 +383,12 @@ class Engine:
                     hashed = []
             await self._state.call(State.remember, hashed)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(HASHERS):
-                group.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(HASHERS):
+                    group.create_task(worker())
+        except* FwsyncError as errors:
+            raise worst_of(errors) from None
         return unread
 
     def _make_plan(
@@ -289,8 +398,6 @@ class Engine:
         remote: Sequence[Unknown],
         remote_files: int,
     ) -> Plan:
-        copies = {one.copy_path for one in state.conflicts()}
-        ignore = self._policy.ignore
         counts = state.counts()
         decisions = reconcile(
             state.local_entries(),
@@ -299,7 +406,7 @@ class Engine:
             rules=self._policy.rules,
             unknown_local=local,
             unknown_remote=remote,
-            in_scope=lambda path: path not in copies and not (ignore and ignore(path, False)),
+            in_scope=self._scope(state),
         )
         return make_plan(
             decisions,
@@ -328,7 +435,6 @@ class Engine:
     async def carry_out(self, view: View) -> Report:
         """Do what a plan says; each step looks again at the world just before it acts."""
         report = Report(files=view.files, deferred=view.deferred)
-        report.problem_list.extend(view.problems)
         plan = view.plan
         report.plan_id = plan.plan_id
         report.halted = "; ".join(guard.reason for guard in plan.held)
@@ -336,9 +442,12 @@ class Engine:
             if waiting.verb is Verb.CONFLICT:
                 report.conflicts += 1
                 report.conflict_list.append(waiting.path)
-        recorder = _Recorder(self._state, report, self._progress)
+        recorder = Recorder(self._state, report, self._progress)
         transfers = [one for one in plan.carry_out if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
         self._progress.start(len(transfers), sum(one.size for one in transfers))
+        await recorder.add(
+            Outcome(Decision(Verb.REPORT, RelPath(one.path)), problem=one) for one in view.problems
+        )
         await recorder.add(
             [
                 Outcome(one, local=one.local, remote=one.remote)
@@ -346,18 +455,23 @@ class Engine:
                 if one.verb in _NO_ACT
             ]
         )
+        self._acting = True
         try:
             await self._transfer(transfers, recorder)
+            await in_thread(self._check_root)
             for decision in plan.carry_out:
+                if self._stopping:
+                    break
                 if decision.verb is Verb.CONFLICT:
                     await self._keep_both(decision, recorder)
                 elif decision.verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
                     await recorder.add([await self._delete(decision)])
         finally:
+            self._acting = False
             await recorder.flush()
         return report
 
-    async def _transfer(self, decisions: Sequence[Decision], recorder: _Recorder) -> None:
+    async def _transfer(self, decisions: Sequence[Decision], recorder: Recorder) -> None:
         """Carry out transfers, batch by batch, several at a time; nothing runs ahead."""
         carriers = self._carriers()
         todo = self._batches(decisions)
@@ -373,7 +487,7 @@ class Engine:
                 for _ in range(self._policy.transfers):
                     group.create_task(worker())
         except* FwsyncError as errors:
-            raise _worst(errors) from None
+            raise worst_of(errors) from None
 
     def _carriers(self) -> dict[Verb, Callable[[Sequence[Decision]], Awaitable[list[Outcome]]]]:
         advanced = self._progress.advanced
@@ -395,7 +509,7 @@ class Engine:
         for batch in batches(downloads, most_files=most_files, most_bytes=FETCH_BYTES):
             yield Verb.DOWNLOAD, batch
 
-    async def _keep_both(self, decision: Decision, recorder: _Recorder) -> None:
+    async def _keep_both(self, decision: Decision, recorder: Recorder) -> None:
         """The remote keeps the name; the local bytes stay beside it, known by record.
 
         The copy is recorded before it is made: one that nobody knows of would be sent up
@@ -405,30 +519,27 @@ class Engine:
         if rules.mode is Mode.UP or rules.conflict is ConflictPolicy.FAIL:
             await recorder.add([Outcome(decision)])
             return
-        assert decision.local is not None, f"{decision.path}: a conflict without a local file"
-        copy = self._copy_path(decision.path)
-        await recorder.add([Outcome(decision, conflict_copy=copy)])
-        await recorder.flush()
+        local = decision.local
+        assert local is not None, f"{decision.path}: a conflict without a local file"
         try:
-            await asyncio.to_thread(localfs.keep_copy, self._root_fd, decision.local.on_disk, copy)
-        except OSError as error:
-            problem = Problem(decision.path, f"no copy could be kept ({error.strerror})")
+            copy = await self._state.call(
+                conflicts.choose_copy, self._root_fd, decision.path, local.on_disk, self._host
+            )
+            await recorder.add([Outcome(decision, conflict_copy=copy)])
+            await recorder.flush()
+            stamp = await in_thread(conflicts.make_copy, self._root_fd, local, copy)
+        except FileProblem as error:
+            problem = Problem.of(decision.path, error)
             await recorder.add([Outcome(decision, problem=problem)])
             return
-        download = replace(decision, verb=Verb.DOWNLOAD)
-        await recorder.add(await self._carriers()[Verb.DOWNLOAD]([download]))
-
-    def _copy_path(self, path: RelPath) -> RelPath:
-        folder, slash, name = path.rpartition("/")
-        stem, dot, suffix = name.partition(".")
-        at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        return RelPath(f"{folder}{slash}{stem}.fwsync-conflict-{at}-{self._host}{dot}{suffix}")
+        fetch = replace(decision, verb=Verb.DOWNLOAD, local=replace(local, stamp=stamp))
+        await recorder.add(await self._carriers()[Verb.DOWNLOAD]([fetch]))
 
     async def _delete(self, decision: Decision) -> Outcome:
-        """Delete one file, if it still is what the plan saw."""
+        """Delete one file, if both sides still are what the plan saw."""
         try:
             if decision.verb is Verb.DELETE_LOCAL:
-                await asyncio.to_thread(self._discard, decision)
+                await self._delete_local(decision)
             else:
                 await self._delete_remote(decision)
         except (AuthError, LocalError, Unavailable):
@@ -437,10 +548,13 @@ class Engine:
             return Outcome(decision, problem=Problem.of(decision.path, error))
         return Outcome(decision)
 
-    def _discard(self, decision: Decision) -> None:
-        assert decision.local is not None, f"{decision.path}: nothing to delete here"
-        localfs.discard(
-            self._root_fd, decision.local.on_disk, decision.local.stamp, trash=self._trash
+    async def _delete_local(self, decision: Decision) -> None:
+        local = decision.local
+        assert local is not None, f"{decision.path}: nothing to delete here"
+        if await self._reader.look(decision.path) is not None:
+            raise SourceChanged(f"{decision.path}: is on the server after all; not deleted here")
+        await in_thread(
+            localfs.discard, self._root_fd, local.on_disk, local.stamp, trash=self._trash
         )
 
     async def _delete_remote(self, decision: Decision) -> None:
@@ -456,93 +570,21 @@ class Engine:
         await self._writer.delete(now, reason=self._policy.delete_reason)
 
 
-class _Recorder:
-    """Puts outcomes into the state, some at a time, and counts them.
-
-    Recording late costs repeated work after a kill, never a false "done".
-    """
-
-    def __init__(self, state: StateThread, report: Report, progress: Progress) -> None:
-        self._state = state
-        self._report = report
-        self._progress = progress
-        self._waiting: list[Outcome] = []
-        self._oldest_s = 0.0
-
-    async def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Take outcomes; they are durable after the next flush."""
-        for outcome in outcomes:
-            if not self._waiting:
-                self._oldest_s = time.monotonic()
-            self._waiting.append(outcome)
-            count(self._report, outcome)
-            self._progress.finished(outcome)
-        waited = time.monotonic() - self._oldest_s
-        if len(self._waiting) >= RECORD_COUNT or (self._waiting and waited >= RECORD_WAIT_S):
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Make everything taken so far durable."""
-        outcomes, self._waiting = self._waiting, []
-        if outcomes:
-            await self._state.call(State.record, outcomes)
+def _deferred(state: State, settle: Settle) -> _Deferred:
+    folders = settle(state.local_entries())
+    if not folders:
+        return _Deferred()
+    paths = {one.path for one in state.local_entries() if _folder_of(one.path) in folders}
+    # Also what is missing from them just now: a file that is saved is away for a moment.
+    paths |= {one.path for one in state.base_entries() if _folder_of(one.path) in folders}
+    files = tuple(Unknown(path, "its folder is not quiet yet", expected=True) for path in paths)
+    return _Deferred(frozenset(folders), files)
 
 
-def count(report: Report, outcome: Outcome) -> None:
-    """Add one outcome to a report."""
-    report.bytes += outcome.moved
-    path, verb = outcome.decision.path, outcome.decision.verb
-    if outcome.problem is not None:
-        report.problem_list.append(outcome.problem)
-    elif verb is Verb.UPLOAD:
-        report.uploaded += 1
-    elif verb is Verb.DOWNLOAD:
-        report.downloaded += 1
-    elif verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
-        report.deleted += 1
-    elif verb is Verb.ADOPT:
-        report.adopted += 1
-    elif verb is Verb.CONFLICT:
-        report.conflicts += 1
-        report.conflict_list.append(path)
-    elif verb is Verb.REPORT:
-        report.skipped += 1
-        report.difference_list.append(Problem(path, outcome.decision.reason))
-
-
-def _deferred(state: State, settle: Settle) -> Sequence[Unknown]:
-    return settle(state.local_entries())
+def _folder_of(path: str) -> RelPath:
+    return RelPath(path.rpartition("/")[0])
 
 
 def _hiding(state: State, unknown: Sequence[Unknown]) -> list[Unknown]:
     """Those of the scopes in whose place the server has, or both had, a file."""
     return [one for one in unknown if state.knows_below(one.scope)]
-
-
-def _has_news(state: State, unknown: Sequence[Unknown]) -> bool:
-    """True if a file that could be seen is not what both sides last agreed on."""
-    decisions = reconcile(
-        state.local_entries(),
-        (),
-        state.base_entries(),
-        rules=Rules(mode=Mode.UP),
-        unknown_local=unknown,
-    )
-    # Without a listing every agreed file reads as gone from the server: what stays is
-    # NOTHING, what changed is UPLOAD, and what vanished here is FORGET.
-    return any(
-        one.verb is Verb.UPLOAD or (one.base is not None and not one.base.held) for one in decisions
-    )
-
-
-def _worst(errors: BaseExceptionGroup[FwsyncError]) -> FwsyncError:
-    """The one error to show for several workers that failed at once."""
-    found: list[FwsyncError] = []
-    waiting: list[BaseException] = [errors]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseExceptionGroup):
-            waiting.extend(error.exceptions)
-        elif isinstance(error, FwsyncError):
-            found.append(error)
-    return max(found, key=lambda error: error.exit_code)

@@ -164,3 +164,16 @@ class IntegrityError(FileProblem):
     """Size or digest is not what was promised; the bytes are not made visible."""
 
     retryable = True
+
+
+def worst_of(errors: BaseExceptionGroup[FwsyncError]) -> FwsyncError:
+    """The one error to show for several workers that failed at once."""
+    found: list[FwsyncError] = []
+    waiting: list[BaseException] = [errors]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        elif isinstance(error, FwsyncError):
+            found.append(error)
+    return max(found, key=lambda error: error.exit_code)

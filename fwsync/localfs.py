@@ -15,9 +15,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fwsync.digest import short_name
 from fwsync.errors import FileProblem, LocalError, SourceChanged, Unreadable, UsageError
 from fwsync.model import Stamp
 
@@ -35,7 +36,11 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES})
 
 
-_SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
+#: Calls of the C library that Python has not; None where they are missing.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SYNC_FILE_RANGE = getattr(_LIBC, "sync_file_range", None)
+_RENAMEAT2 = getattr(_LIBC, "renameat2", None)
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -96,10 +101,25 @@ def folder(root_fd: int, path: str, *, create: bool = False) -> Iterator[int]:
         os.close(current)
 
 
+def _components(path: str) -> list[str]:
+    """The names along a relative path; none of them leads up or nowhere."""
+    names = path.split("/") if path else []
+    if any(name in ("", ".", "..") for name in names):
+        raise FileProblem(f"{valid_text(path)}: is no path below the root")
+    return names
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The folder and the name of a path; the name, too, must be one."""
+    above, _, name = path.rpartition("/")
+    _components(name or "/")
+    return above, name
+
+
 def _make_folder(root_fd: int, path: str) -> int:
     """A descriptor of a folder, made with all that is missing above it."""
     current = os.dup(root_fd)
-    for name in filter(None, path.split("/")):
+    for name in _components(path):
         parent = current
         try:
             current = _enter_or_make(parent, name)
@@ -128,8 +148,9 @@ def open_folder(root_fd: int, on_disk: str) -> int:
     Raises:
         OSError: ELOOP where a component is a symbolic link, ENOTDIR where it is a file.
     """
+    names = _components(on_disk)
     fd = os.open(".", _FOLDER_FLAGS, dir_fd=root_fd)
-    for name in on_disk.split("/") if on_disk else ():
+    for name in names:
         parent = fd
         try:
             fd = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
@@ -158,7 +179,7 @@ def open_regular(root_fd: int, on_disk: str) -> int:
         Unreadable: it is not a regular file, behind a symbolic link, or not ours to read;
             ``retryable`` where a later try may do better.
     """
-    above, _, name = on_disk.rpartition("/")
+    above, name = _split(on_disk)
     try:
         parent = open_folder(root_fd, above)
         try:
@@ -248,7 +269,7 @@ def look(root_fd: int, path: str) -> Stamp | None:
     Raises:
         FileProblem: something is there that is no regular file, or it cannot be seen.
     """
-    above, _, name = path.rpartition("/")
+    above, name = _split(path)
     try:
         with folder(root_fd, above) as parent_fd:
             status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
@@ -290,8 +311,8 @@ def publish(root_fd: int, arrival: Arrival, *, trash: str) -> tuple[Stamp, str]:
     """
     if look(root_fd, arrival.path) != arrival.replaces:
         raise SourceChanged(f"{arrival.path}: changed here while its new version was fetched")
-    above, _, name = arrival.path.rpartition("/")
-    part_folder, _, part_name = arrival.part.rpartition("/")
+    above, name = _split(arrival.path)
+    part_folder, part_name = _split(arrival.part)
     kept = ""
     try:
         with folder(root_fd, above, create=True) as to_fd, folder(root_fd, part_folder) as from_fd:
@@ -299,7 +320,7 @@ def publish(root_fd: int, arrival: Arrival, *, trash: str) -> tuple[Stamp, str]:
                 _name_new(from_fd, part_name, to_fd, name)
             else:
                 kept = keep_copy(root_fd, arrival.path, f"{trash}/{arrival.path}")
-                os.replace(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+                _replace(from_fd, part_name, to_fd, name, arrival.replaces)
             return stamp_of(os.stat(name, dir_fd=to_fd, follow_symlinks=False)), kept
     except FileExistsError:
         raise SourceChanged(f"{arrival.path}: appeared here while it was fetched") from None
@@ -308,15 +329,76 @@ def publish(root_fd: int, arrival: Arrival, *, trash: str) -> tuple[Stamp, str]:
 
 
 def _name_new(from_fd: int, part_name: str, to_fd: int, name: str) -> None:
-    """Name a part where nothing may stand: a link refuses to replace, a rename would not."""
+    """Name a part where nothing may stand, by a call that refuses to replace.
+
+    A link refuses; where there are none, the rename that refuses. On a file system that
+    has neither, a plain rename follows a last look.
+    """
     try:
         os.link(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        os.rename(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
     else:
         os.unlink(part_name, dir_fd=from_fd)
+        return
+    if not _rename(from_fd, part_name, to_fd, name, _RENAME_NOREPLACE):
+        if _stamp_at(to_fd, name) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        os.rename(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+
+
+def _replace(from_fd: int, part_name: str, to_fd: int, name: str, seen: Stamp) -> None:
+    """Put a part in the place of the file that the plan saw, and of no other.
+
+    The two change places in one step, so that what came out can be looked at and put
+    back. The bytes that came out have a second name in the trash already.
+    """
+    if not _is_still(_stamp_at(to_fd, name), seen):
+        raise SourceChanged(f"{name}: changed here while its new version was put in place")
+    if not _rename(from_fd, part_name, to_fd, name, _RENAME_EXCHANGE):
+        os.replace(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+        return
+    if not _is_still(_stamp_at(from_fd, part_name), seen):
+        _rename(from_fd, part_name, to_fd, name, _RENAME_EXCHANGE)
+        raise SourceChanged(f"{name}: changed here while its new version was put in place")
+    os.unlink(part_name, dir_fd=from_fd)
+
+
+def _rename(from_fd: int, old: str, to_fd: int, new: str, flags: int) -> bool:
+    """renameat2(2), which the standard library has not; False if the file system has it not."""
+    if _RENAMEAT2 is None:
+        return False
+    if _RENAMEAT2(from_fd, os.fsencode(old), to_fd, os.fsencode(new), ctypes.c_uint(flags)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), new)
+
+
+def _stamp_at(folder_fd: int, name: str) -> Stamp | None:
+    try:
+        return stamp_of(os.stat(name, dir_fd=folder_fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+
+
+def _is_still(now: Stamp | None, seen: Stamp) -> bool:
+    """The same file with the same content? Its ctime moves when it gets another name."""
+    return now is not None and replace(now, ctime_ns=seen.ctime_ns) == seen
+
+
+def look_again(root_fd: int, path: str, seen: Stamp) -> Stamp:
+    """The stamp of a file that we gave a second name, so that only its ctime has moved.
+
+    Raises:
+        SourceChanged: more than that has changed.
+    """
+    now = look(root_fd, path)
+    if now is None or not _is_still(now, seen):
+        raise SourceChanged(f"{path}: changed here since the plan was made")
+    return now
 
 
 def keep_copy(root_fd: int, path: str, copy: str) -> str:
@@ -325,8 +407,8 @@ def keep_copy(root_fd: int, path: str, copy: str) -> str:
     Returns:
         The copy's path: ``copy``, or that with a number where it is taken by other bytes.
     """
-    above, _, name = path.rpartition("/")
-    copy_folder, _, copy_name = copy.rpartition("/")
+    above, name = _split(path)
+    copy_folder, copy_name = _split(copy)
     with folder(root_fd, above) as from_fd, folder(root_fd, copy_folder, create=True) as to_fd:
         for free_name in _numbered(copy_name):
             try:
@@ -341,6 +423,36 @@ def keep_copy(root_fd: int, path: str, copy: str) -> str:
     raise AssertionError("_numbered never ends")
 
 
+def is_free(root_fd: int, path: str) -> bool:
+    """True if nothing at all is at this path."""
+    above, name = _split(path)
+    try:
+        with folder(root_fd, above) as folder_fd:
+            return _stamp_at(folder_fd, name) is None
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def are_one_file(root_fd: int, path: str, other: str) -> bool:
+    """True if both names are there and name the same file."""
+    above, name = _split(path)
+    other_above, other_name = _split(other)
+    try:
+        with folder(root_fd, above) as one_fd, folder(root_fd, other_above) as other_fd:
+            return _same_file(one_fd, name, other_fd, other_name)
+    except OSError:
+        return False
+
+
+def remove(root_fd: int, path: str) -> None:
+    """Take away a name that we made just now; gone already is as good."""
+    above, name = _split(path)
+    with contextlib.suppress(OSError), folder(root_fd, above) as folder_fd:
+        os.unlink(name, dir_fd=folder_fd)
+
+
 def _second_name(from_fd: int, name: str, to_fd: int, copy_name: str) -> None:
     try:
         os.link(name, copy_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
@@ -352,18 +464,27 @@ def _second_name(from_fd: int, name: str, to_fd: int, copy_name: str) -> None:
 
 def _copy_bytes(from_fd: int, name: str, to_fd: int, copy_name: str) -> None:
     """Where there are no hard links (FAT, some network shares): copy, aside first."""
-    aside = f".fwsync-{copy_name}"[:200]
-    with (
-        open(os.open(name, _FILE_FLAGS, dir_fd=from_fd), "rb") as source,
-        open(
-            os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=to_fd), "wb"
-        ) as target,
-    ):
-        while block := source.read(1 << 20):
-            target.write(block)
-        target.flush()
-        os.fsync(target.fileno())
-    os.rename(aside, copy_name, src_dir_fd=to_fd, dst_dir_fd=to_fd)
+    aside = f".fwsync-{short_name(copy_name)}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(aside, dir_fd=to_fd)  # of a run that died here
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with (
+            open(os.open(name, _FILE_FLAGS, dir_fd=from_fd), "rb") as source,
+            open(os.open(aside, flags, 0o600, dir_fd=to_fd), "wb") as target,
+        ):
+            while block := source.read(1 << 20):
+                target.write(block)
+            target.flush()
+            os.fsync(target.fileno())
+        if not _rename(to_fd, aside, to_fd, copy_name, _RENAME_NOREPLACE):
+            if _stamp_at(to_fd, copy_name) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), copy_name)
+            os.rename(aside, copy_name, src_dir_fd=to_fd, dst_dir_fd=to_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(aside, dir_fd=to_fd)
+        raise
 
 
 def _same_file(first_fd: int, first: str, second_fd: int, second: str) -> bool:
@@ -394,8 +515,10 @@ def discard(root_fd: int, path: str, seen: Stamp, *, trash: str) -> str:
         raise SourceChanged(f"{path}: changed here since the plan was made")
     try:
         kept = keep_copy(root_fd, path, f"{trash}/{path}")
-        above, _, name = path.rpartition("/")
+        above, name = _split(path)
         with folder(root_fd, above) as parent_fd:
+            if not _is_still(_stamp_at(parent_fd, name), seen):
+                raise SourceChanged(f"{path}: changed here on its way to the trash")
             os.unlink(name, dir_fd=parent_fd)
             os.fsync(parent_fd)
     except OSError as error:
@@ -415,9 +538,16 @@ def start_writing_out(file_fd: int) -> None:
 
 
 def sync_folder(root_fd: int, path: str) -> None:
-    """Make the names in a folder durable."""
-    with folder(root_fd, path) as folder_fd:
-        os.fsync(folder_fd)
+    """Make the names in a folder durable.
+
+    Raises:
+        FileProblem, LocalError: they are not.
+    """
+    try:
+        with folder(root_fd, path) as folder_fd:
+            os.fsync(folder_fd)
+    except OSError as error:
+        raise local_problem(path or "the root", "cannot be made durable", error) from None
 
 
 def local_problem(path: str, what: str, error: OSError) -> FileProblem | LocalError:

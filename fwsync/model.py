@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from typing import NewType
 
 from fwsync.digest import Digest, LocalTag
-from fwsync.errors import FwsyncError
+from fwsync.errors import Exit, FwsyncError
 
 #: Relative, POSIX, NFC, no empty, ``.`` or ``..`` component.
 RelPath = NewType("RelPath", str)
@@ -201,12 +201,13 @@ class Problem:
     message: str  #: what happened, and what was expected
     hint: str = ""
     retryable: bool = False
+    exit_code: Exit = Exit.DIFFERENCES  #: of a run that got nowhere because of such problems
 
     @classmethod
     def of(cls, path: str, error: FwsyncError) -> Problem:
         """The problem that an error about this path is."""
         message = error.message.removeprefix(f"{path}: ")
-        return cls(path, message, error.hint, retryable=error.retryable)
+        return cls(path, message, error.hint, error.retryable, error.exit_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,16 @@ class Report:
     def problems(self) -> int:
         """How many paths failed."""
         return len(self.problem_list)
+
+    @property
+    def exit_code(self) -> Exit:
+        """What the command's exit code says of the run."""
+        if self.halted:
+            return Exit.HALTED
+        codes = {one.exit_code for one in self.problem_list}
+        if codes == {Exit.AUTH} and not (self.uploaded or self.downloaded or self.deleted):
+            return Exit.AUTH  # all that was tried was refused: ask for the permission
+        return Exit.IN_STEP if self.ok else Exit.DIFFERENCES
 
     @property
     def ok(self) -> bool:

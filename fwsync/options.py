@@ -17,6 +17,7 @@ _DELETE = "Deletions and conflicts"
 Json = Annotated[
     bool, typer.Option("--json", help="JSON lines on stdout; the last is the summary.")
 ]
+JsonLine = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings file.", rich_help_panel=_FIND),
@@ -147,5 +148,5 @@ Conflict = Annotated[
 ]
 Project = Annotated[
     str | None,
-    typer.Argument(metavar="[GROUP/PROJECT]", help="The project; remembered after the first run."),
+    typer.Argument(metavar="GROUP/PROJECT", help="The project; remembered after the first run."),
 ]

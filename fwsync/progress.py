@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
-from fwsync.model import Outcome, RelPath
+from fwsync.model import Outcome, RelPath, Verb
 
 SAMPLE_S = 0.2  # between two updates of a bar: 5 times a second, not once a chunk
 LOG_EVERY_S = 10.0  # between two lines where there is no terminal
@@ -79,6 +79,11 @@ def size_text(n_bytes: float) -> str:
         if abs(n_bytes) < 999.95 or unit == "PB":
             break
     return f"{n_bytes:.1f} {unit}"
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: ``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def duration_text(seconds: float) -> str:
@@ -240,10 +245,11 @@ class _Counting:
         self._perhaps_show()
 
     def finished(self, outcome: Outcome) -> None:
-        """One decision is done."""
-        self.files += 1
+        """One decision is done; only what moves bytes counts as progress."""
         self.problems += outcome.problem is not None
-        self._perhaps_show()
+        if outcome.decision.verb in (Verb.UPLOAD, Verb.DOWNLOAD):
+            self.files += 1
+            self._perhaps_show()
 
     def _perhaps_show(self) -> None:
         now = self._clock()

@@ -365,38 +365,53 @@ def _check_private(home: Path) -> None:
             )
 
 
-def known_remotes(remotes: Path) -> dict[str, str]:
-    """State file's name → remote, in the order they were first used here."""
+@dataclass(frozen=True, slots=True)
+class KnownRemote:
+    """A remote that has a state file here."""
+
+    state_name: str  #: of its state file
+    key: str  #: what never changes for it
+    name: str  #: for people: group/project
+
+
+def known_remotes(remotes: Path) -> list[KnownRemote]:
+    """The remotes of a root, in the order they were first used here."""
     try:
         lines = remotes.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return {}
-    return {name: key for name, tab, key in (line.partition("\t") for line in lines) if tab}
+        return []
+    parts = [line.split("\t") for line in lines if "\t" in line]
+    return [KnownRemote(one[0], one[1], one[2] if len(one) > 2 else one[1]) for one in parts]
 
 
-def register(place: Place, remote_key: str) -> None:
+def register(place: Place, remote_key: str, name: str = "") -> None:
     """Note that this remote has this state file; the caller holds the root's lock."""
     if remote_key != " ".join(remote_key.splitlines()) or "\t" in remote_key:
         raise ValueError("a remote's key is one line without tabs")
+    shown = " ".join(name.split()) or remote_key  # a label may hold anything
+    state_name = (place.work_copy_of or place.state_file).name
+    ours = KnownRemote(state_name, remote_key, shown)
     known = known_remotes(place.remotes)
-    name = (place.work_copy_of or place.state_file).name
-    if known.get(name) != remote_key:
-        known[name] = remote_key
+    if ours not in known:
+        known = [one for one in known if one.state_name != state_name] + [ours]
+        lines = [f"{one.state_name}\t{one.key}\t{one.name}\n" for one in known]
         with local_error(f"{place.remotes}: cannot be written"):
-            _write_aside(place.remotes, "".join(f"{n}\t{k}\n" for n, k in known.items()))
+            _write_aside(place.remotes, "".join(lines))
 
 
 def _state_name(remotes: Path, remote_key: str | None, stem: str) -> str:
     known = known_remotes(remotes)
-    for name, key in known.items():
-        if key == remote_key or (remote_key is None and len(known) == 1):
-            return name
+    for one in known:
+        named = remote_key in (one.key, one.name)
+        if named or (remote_key is None and len(known) == 1):
+            return one.state_name
     if remote_key is None and known:
+        names = ", ".join(one.name for one in known)
         raise UsageError(
-            f"{remotes.parent}: there is more than one remote here: {', '.join(known.values())}",
+            f"{remotes.parent.parent}: is kept in step with more than one project: {names}",
             hint="name the one that is meant: GROUP/PROJECT",
         )
-    if remote_key is None or f"{stem}.db" not in known:
+    if remote_key is None or all(one.state_name != f"{stem}.db" for one in known):
         return f"{stem}.db"
     return f"{stem}-{short_name(remote_key)[:8]}.db"
 

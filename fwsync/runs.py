@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,15 @@ async def recorded_cycle(session: Session, command: str, settle: Settle | None =
         settle: picks folders that are not quiet yet.
     """
     state = session.state
+    started_ns = time.time_ns()
     number = await state.call(State.begin_run, command, session.scope.name)
     code = Exit.INTERRUPTED
     report = Report()
     try:
         report = await session.engine.cycle(settle)
-        code = _exit_code(report)
+        code = report.exit_code
+        # What is no problem any more need not be told again.
+        await state.call(State.drop_problems, not_seen_since_ns=started_ns)
     except FwsyncError as error:
         code = error.exit_code
         raise
@@ -147,12 +151,6 @@ def _complete(report: Report, session: Session, command: str) -> None:
     report.remote = session.scope.name
     report.requests = session.api.requests
     report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _exit_code(report: Report) -> Exit:
-    if report.halted:
-        return Exit.HALTED
-    return Exit.IN_STEP if report.ok else Exit.DIFFERENCES
 
 
 def _counts(report: Report) -> dict[str, int]:
@@ -251,15 +249,23 @@ async def _verify(
         return report
 
 
-def read_status(folder: Path, flags: Flags, config: Path | None) -> Status:
+def read_status(
+    folder: Path, flags: Flags, config: Path | None, *, target: str | None = None
+) -> Status:
     """What is known about a root without asking the server.
+
+    Args:
+        folder: the root.
+        flags: settings that override file and environment.
+        config: the settings file.
+        target: the project's name, where the root has several.
 
     Raises:
         UsageError: it is no root of ours.
     """
     settings = settings_of(flags, config)
     root = roots.prepare_root(folder)
-    place = roots.locate(root, None, state_option=settings.state, env=os.environ)
+    place = roots.locate(root, target, state_option=settings.state, env=os.environ)
     source = place.work_copy_of or place.state_file
     if not source.exists():
         raise UsageError(

@@ -57,7 +57,7 @@ class _Folder:
 _Found = LocalEntry | Unknown | _Folder
 
 
-def walk(root: Path, *, ignore: Ignore | None = None) -> Iterator[LocalEntry | Unknown]:
+def walk(root: Path | int, *, ignore: Ignore | None = None) -> Iterator[LocalEntry | Unknown]:
     """Every regular file below ``root``, and every place that could not be seen.
 
     Files come strictly sorted by path as Python sorts strings. An :class:`Unknown` for a
@@ -67,9 +67,17 @@ def walk(root: Path, *, ignore: Ignore | None = None) -> Iterator[LocalEntry | U
 
     A file that vanishes while we look is left out; a root that cannot be opened is one
     Unknown with the empty scope. Mount points are entered. Content is not read.
+
+    Args:
+        root: its path; or its descriptor, which leads to the same folder whatever its
+            name leads to by now.
+        ignore: what is out of scope.
     """
     try:
-        root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if isinstance(root, int):
+            root_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+        else:
+            root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         yield Unknown(RelPath(""), f"the root cannot be opened ({localfs.why(error)})")
         return

@@ -14,7 +14,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from typing import Any
 from fwsync import localfs, locks, roots
 from fwsync.config import Settings, load_settings
 from fwsync.engine import Engine, Policy
-from fwsync.errors import Forbidden, UsageError
+from fwsync.errors import Forbidden, Halted, LocalError, UsageError
 from fwsync.keys import ApiKey, find_key
 from fwsync.layout import DEFAULT_TEMPLATE, Layout, label_of
-from fwsync.model import Mode
+from fwsync.model import Mode, RelPath, Unknown
 from fwsync.plan import DeleteLimits
 from fwsync.progress import Progress
 from fwsync.reconcile import Rules
@@ -33,6 +33,9 @@ from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
 from fwsync.remotes.http import Api
 from fwsync.settle import ignore_rules
 from fwsync.state import State, StateThread, open_state
+
+#: How long a run goes on with no progress at all, in seconds, unless it is set.
+PATIENCE_S = 60.0
 
 #: How often a state that is used as a copy is saved to where it belongs, in seconds.
 SAVE_EVERY_S = 60.0
@@ -74,6 +77,7 @@ class Session:
     mode: Mode
     api: Api
     remote: Flywheel
+    told: set[str] = field(default_factory=set)  #: what need not be said again
 
 
 # ------------------------------------------------------------------------------ the parts
@@ -90,17 +94,14 @@ def settings_of(flags: Flags, config: Path | None) -> Settings:
 
 
 @asynccontextmanager
-async def open_api(key: ApiKey, settings: Settings, *, endless: bool = False) -> AsyncIterator[Api]:
+async def open_api(key: ApiKey, settings: Settings) -> AsyncIterator[Api]:
     """A site's API with this key.
 
     Args:
         key: names the site.
         settings: for the patience.
-        endless: wait for the site however long it takes, as the daemon does.
     """
-    patience_s = settings.patience_s
-    if patience_s is None and not endless:
-        patience_s = 60.0
+    patience_s = PATIENCE_S if settings.patience_s is None else settings.patience_s
     async with Api(
         key.base_url,
         key.secret,
@@ -122,7 +123,6 @@ async def open_session(
     progress: Progress,
     only_look: bool = False,
     command: str = "",
-    endless: bool = False,
     partial_names: Sequence[str] = (),
 ) -> AsyncIterator[Session]:
     """Open all that a run needs, in the order in which it may be refused.
@@ -136,7 +136,6 @@ async def open_session(
         progress: is told what happens.
         only_look: nothing may be written: the state is a copy, and no lock is taken.
         command: for the lock and the history.
-        endless: wait for the server however long it takes.
         partial_names: patterns of names that are still being written.
 
     Raises:
@@ -150,9 +149,8 @@ async def open_session(
     if found.warning:
         progress.note(f"warning: {found.warning}")
     async with contextlib.AsyncExitStack() as stack:
-        api = await stack.enter_async_context(open_api(found.key, settings, endless=endless))
-        create = settings.create_project and not only_look
-        scope = await _named_scope(api, settings, target, create_project=create)
+        api = await stack.enter_async_context(open_api(found.key, settings))
+        scope = await _named_scope(api, settings, target, pretend=only_look)
         root = roots.prepare_root(folder, create=mode is Mode.DOWN and not only_look)
         place = roots.locate(
             root,
@@ -187,11 +185,15 @@ async def open_session(
 
 
 async def _named_scope(
-    api: Api, settings: Settings, target: str | None, *, create_project: bool
+    api: Api, settings: Settings, target: str | None, *, pretend: bool
 ) -> Scope | None:
     """The scope that the call names; None: the root has to know."""
     if target is not None:
-        project = await resolve_project(api, target, create_project=create_project)
+        project = await resolve_project(
+            api, target, create_project=settings.create_project, pretend=pretend
+        )
+        if not project.id:  # it would be made: nothing is in it
+            return Scope("", str(project), (), project.group, project.label)
         return Scope(project.id, str(project), (project,), project.group, project.label)
     if settings.layout and settings.layout.startswith("{group}"):
         return Scope(_WHOLE_SITE, f"all projects at {api.url.host}")
@@ -216,7 +218,7 @@ async def _remembered_scope(api: Api, state: StateThread, root: Path) -> Scope:
 async def _remember(
     state: StateThread, place: roots.Place, key: str, scope: Scope, layout: Layout
 ) -> None:
-    roots.register(place, key)
+    roots.register(place, key, scope.name)
     await state.call(State.set_setting, _PROJECT_ID, scope.id)
     await state.call(State.set_setting, PROJECT_NAME, scope.name)
     await state.call(State.set_setting, _LAYOUT, layout.template)
@@ -232,31 +234,53 @@ async def renew_scope(session: Session, progress: Progress) -> None:
         return
     known = {(one.group, one.label): one for one in session.remote.projects}
     create = session.settings.create_project
-    for group, label in await asyncio.to_thread(_named_on_disk, session.place.root):
-        if (group, label) in known:
+    unseen: list[Unknown] = []
+    named = await asyncio.to_thread(_named_on_disk, session.place.root)
+    agreed = await session.state.call(_named_in_base)
+    for folder in sorted(named | agreed):
+        labels = label_of(folder[0]), label_of(folder[1])
+        if labels in known or labels[0] is None or labels[1] is None:
             continue
+        target = f"{labels[0]}/{labels[1]}"
         try:
-            project = await resolve_project(session.api, f"{group}/{label}", create_project=create)
+            # What is only known from before is not made anew: its folder is gone here.
+            project = await resolve_project(
+                session.api, target, create_project=create and folder in named
+            )
         except (UsageError, Forbidden) as error:
-            progress.note(f"{group}/{label}: {error.message}")
+            # Not asked is not gone: nothing is concluded about what lies there.
+            path = RelPath("/".join(folder))
+            unseen.append(Unknown(path, error.message, expected=folder not in named))
+            if error.message not in session.told:
+                session.told.add(error.message)
+                progress.note(error.message)
         else:
-            known[group, label] = project
+            known[project.group, project.label] = project
     session.remote.projects = tuple(known.values())
+    session.remote.unseen = tuple(unseen)
 
 
-def _named_on_disk(root: Path) -> list[tuple[str, str]]:
-    """The group and project of each folder two levels below the root."""
-    named: list[tuple[str, str]] = []
-    for group in sorted(root.iterdir()):
-        if group.name.startswith(".") or group.is_symlink() or not group.is_dir():
-            continue
-        for project in sorted(group.iterdir()):
-            if project.name.startswith(".") or project.is_symlink() or not project.is_dir():
-                continue
-            labels = label_of(group.name), label_of(project.name)
-            if None not in labels:
-                named.append((labels[0] or "", labels[1] or ""))
-    return named
+def _named_in_base(state: State) -> set[tuple[str, str]]:
+    """The group's and project's folder of every file that both sides agreed on."""
+    found: set[tuple[str, str]] = set()
+    for entry in state.base_entries():
+        parts = entry.path.split("/", 2)
+        if len(parts) == 3:
+            found.add((parts[0], parts[1]))
+    return found
+
+
+def _named_on_disk(root: Path) -> set[tuple[str, str]]:
+    """The folders two levels below the root: a group's, and in it a project's."""
+    return {(group.name, project.name) for group in _folders(root) for project in _folders(group)}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [
+        one
+        for one in folder.iterdir()
+        if not one.name.startswith(".") and not one.is_symlink() and one.is_dir()
+    ]
 
 
 def _profile_project(settings: Settings, folder: Path) -> str | None:
@@ -278,6 +302,7 @@ def _policy(mode: Mode, settings: Settings, flags: Flags, partial_names: Sequenc
             files=cap.count, percent=None if cap.percent is None else round(cap.percent)
         ),
         accept=flags.get("accept_deletes"),
+        delete_reason=settings.delete_reason,
         transfers=settings.transfers or 8,
         ignore=ignore_rules((*partial_names, *_filters(settings)), settings.include),
     )
@@ -315,6 +340,7 @@ async def _layout(state: StateThread, settings: Settings, scope: Scope) -> Layou
 @asynccontextmanager
 async def _own_state(place: roots.Place, command: str) -> AsyncIterator[StateThread]:
     """The state, under the lock of its root; saved back where it is used as a copy."""
+    await asyncio.to_thread(_check_known_root, place)
     with locks.RootLock(place, command=f"fwsync {command}"):
         root_id = roots.prepare_place(place)
         if place.parts is not None:
@@ -328,19 +354,36 @@ async def _own_state(place: roots.Place, command: str) -> AsyncIterator[StateThr
         )
         state = await StateThread.open(opener)
         try:
-            await _check_root(state, place, root_id)
+            await _keep_root_id(state, root_id)
             async with _saving(state, place):
                 yield state
         finally:
             await state.close()
 
 
-async def _check_root(state: StateThread, place: roots.Place, root_id: str) -> None:
-    """Refuse an empty mount point, or another disk, where the known root was (S61)."""
-    known = await state.call(State.setting, _ROOT_ID)
+def _check_known_root(place: roots.Place) -> None:
+    """Halt at an empty mount point, or another disk, where the known root was (S61).
+
+    Before anything is made in it: a lock or a marker of ours would hide that it is empty.
+
+    Raises:
+        Halted: the root is not the one that the state belongs to.
+    """
+    if place.marker is None or place.state_file.is_relative_to(place.root):
+        return  # nothing below the root is ours, or the state went with it
+    if not place.state_file.exists():
+        return
+    try:
+        with open_state(place.state_file, create=False, read_only=True) as state:
+            known = state.setting(_ROOT_ID)
+    except LocalError:
+        return  # damaged, newer, or to be brought up to date: opening it says which
     if known and (why := roots.check_marker(place.root, known)):
-        raise UsageError(why, hint="mount what belongs there; or use another --state")
-    if root_id and not known:
+        raise Halted(why, hint="mount what belongs there; or use another --state")
+
+
+async def _keep_root_id(state: StateThread, root_id: str) -> None:
+    if root_id and not await state.call(State.setting, _ROOT_ID):
         await state.call(State.set_setting, _ROOT_ID, root_id)
 
 
@@ -355,15 +398,15 @@ async def _saving(state: StateThread, place: roots.Place) -> AsyncIterator[None]
     async def now_and_then() -> None:
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
-            await state.call(State.save_copy, home)
+            with contextlib.suppress(LocalError):  # the next one, or the last, may get there
+                await state.call(State.save_copy, home)
 
     saver = asyncio.create_task(now_and_then())
     try:
         yield
     finally:
         saver.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await saver
+        await asyncio.gather(saver, return_exceptions=True)
         await state.call(State.save_copy, home)
 
 
@@ -386,4 +429,4 @@ async def state_copy(place: roots.Place) -> AsyncIterator[StateThread]:
 def copy_state(source: Path, copy: Path) -> None:
     """Copy a state file that may be in use; the original is only read."""
     with open_state(source, create=False, read_only=True) as state:
-        state.save_copy(copy)
+        state.save_copy(copy, scratch=copy.parent)

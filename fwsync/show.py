@@ -12,7 +12,7 @@ from typing import Any
 from fwsync.errors import Exit
 from fwsync.model import Decision, Problem, Report, Verb
 from fwsync.plan import Plan
-from fwsync.progress import JsonLines, Progress, choose_progress, printable, say, size_text
+from fwsync.progress import JsonLines, Progress, choose_progress, plural, printable, say, size_text
 from fwsync.runs import Planned
 
 #: How many paths of one kind a person is shown; all are in the JSON lines.
@@ -36,8 +36,15 @@ def for_run(as_json: bool) -> Progress:
     return choose_progress(json=as_json)
 
 
-def report(done: Report, *, as_json: bool) -> Exit:
-    """Print what a run did; gives the exit code that says the same."""
+def report(done: Report, *, as_json: bool, code: Exit | None = None) -> Exit:
+    """Print what a run did; gives the exit code that says the same.
+
+    Args:
+        done: what it did.
+        as_json: JSON lines, for a script.
+        code: the exit code, where it does not follow from the report.
+    """
+    code = done.exit_code if code is None else code
     if as_json:
         lines = JsonLines(sys.stdout)
         for problem in done.problem_list:
@@ -46,20 +53,13 @@ def report(done: Report, *, as_json: bool) -> Exit:
             lines.write("conflict", path=path)
         for left in done.difference_list:
             lines.write("left-alone", path=left.path, reason=left.message)
-        lines.write("summary", **summary(done))
+        lines.write("summary", **summary(done, code))
     else:
         _tell(done)
-    return exit_code(done)
+    return code
 
 
-def exit_code(done: Report) -> Exit:
-    """The exit code that a report means."""
-    if done.halted:
-        return Exit.HALTED
-    return Exit.IN_STEP if done.ok else Exit.DIFFERENCES
-
-
-def summary(done: Report) -> dict[str, object]:
+def summary(done: Report, code: Exit) -> dict[str, object]:
     """The last line of a run: flat keys, always all present."""
     return {
         "command": done.command,
@@ -81,7 +81,7 @@ def summary(done: Report) -> dict[str, object]:
         "peak_memory": done.peak_memory,
         "halted": done.halted,
         "plan_id": done.plan_id,
-        "exit_code": int(exit_code(done)),
+        "exit_code": int(code),
     }
 
 
@@ -90,7 +90,8 @@ def _tell(done: Report) -> None:
     for hint in dict.fromkeys(one.hint for one in done.problem_list if one.hint):
         say(f"hint: {printable(hint)}")
     _list("conflict", [f"{path}: changed on both sides" for path in done.conflict_list])
-    _list("left alone", [f"{one.path}: {one.message}" for one in done.difference_list])
+    kind = "differs" if done.command == "verify" else "left alone"
+    _list(kind, [f"{one.path}: {one.message}" for one in done.difference_list])
     if done.halted:
         say(f"held: {done.halted}; nothing was deleted or overwritten")
         say(f"hint: to go ahead, run it again with --accept-deletes {done.plan_id}")
@@ -104,15 +105,16 @@ def _one_line(done: Report) -> str:
         (done.deleted, "deleted"),
         (done.renamed, "renamed"),
         (done.adopted, "there already"),
-        (done.skipped, "left alone"),
+        (len(done.difference_list), "left alone" if done.command != "verify" else "different"),
         (done.conflicts, "in conflict"),
         (done.problems, "with problems"),
     ]
     did = ", ".join(f"{number:,} {what}" for number, what in counts if number)
-    what = did or "nothing to do"
-    cost = f"{done.requests:,} requests, {done.seconds:.1f} s, {size_text(done.peak_memory)} peak"
+    what = did or ("in step" if done.command == "verify" else "nothing to do")
+    cost = f"{plural(done.requests, 'request')}, {done.seconds:.1f} s"
+    cost += f", {size_text(done.peak_memory)} peak"
     moved = f", {size_text(done.bytes)}" if done.bytes else ""
-    return f"{done.command}: {what}{moved}; {done.files:,} files here ({cost})"
+    return f"{done.command}: {what}{moved}; {plural(done.files, 'file')} here ({cost})"
 
 
 def _list(kind: str, texts: list[str]) -> None:
@@ -163,7 +165,7 @@ def _plan_summary(planned: Planned) -> dict[str, object]:
 
 def _plan_line(of: Plan) -> str:
     size = size_text(sum(one.size for one in of.carry_out))
-    text = f"plan: {len(of.carry_out):,} steps, {size} to move"
+    text = f"plan: {plural(len(of.carry_out), 'step')}, {size} to move"
     if of.waiting:
         text += f"; {len(of.waiting):,} more wait for --accept-deletes {of.plan_id}"
     return text

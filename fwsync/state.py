@@ -163,7 +163,12 @@ class ScanIntake:
                 self._new += 1
                 self._fresh.append(seen)
             else:
-                if row != seen:
+                if _is_emptied_unseen(row, seen):
+                    # What a power loss leaves behind, not an edit. The row stays as it
+                    # was, so that the next scan sees the same.
+                    reason = f"is empty, but its time says that it still has {row[1]} bytes"
+                    self._unknown.append(Unknown(path, reason))
+                elif row != seen:
                     self._changed += 1
                     self._fresh.append(seen)
                 row = next(self._rows, None)
@@ -215,6 +220,11 @@ class ScanIntake:
             gone = db.execute("DELETE FROM local_file WHERE path IN temp.vanished").rowcount
             db.execute("DROP TABLE temp.vanished")
         return gone
+
+
+def _is_emptied_unseen(row: Row, seen: Row) -> bool:
+    """A file with content became one without, and its modification time did not move (S22)."""
+    return bool(seen[1] == 0 < row[1] and seen[2] == row[2])
 
 
 class State:
@@ -432,13 +442,13 @@ class State:
         else:
             self._db.ask("INSERT OR REPLACE INTO setting VALUES (?, ?)", (key, value))
 
-    def save_copy(self, target: Path) -> None:
+    def save_copy(self, target: Path, *, scratch: Path | None = None) -> None:
         """A checked, self-contained copy at ``target``, whole or not there.
 
         Raises:
             LocalError: no space, or ``target`` cannot be written; an older copy stays.
         """
-        self._db.save_copy(target)
+        self._db.save_copy(target, scratch)
 
     # -- inside
 

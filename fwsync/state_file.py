@@ -73,10 +73,10 @@ class StateFile:
             yield from rows
             after = rows[-1][0]
 
-    def save_copy(self, target: Path) -> None:
+    def save_copy(self, target: Path, scratch: Path | None = None) -> None:
         """A checked, self-contained copy at ``target``; see :func:`_copy_to`."""
         with _speaking_of(self._shown):
-            _copy_to(self.file, target)
+            _copy_to(self.file, target, scratch)
 
 
 # ------------------------------------------------------------------- what SQLite may say
@@ -173,8 +173,14 @@ def open_file(
 
 def _connect(file: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     # Transactions are ours (isolation_level None): the module would open them too late.
+    options = f"mode={mode}"
+    log = file.with_name(f"{file.name}-wal")
+    if mode == "ro" and not (log.exists() and log.stat().st_size):
+        # Nobody has it open and all is in the file. Without this word, looking at it would
+        # leave a log and its shared memory beside it, and looking must leave nothing.
+        options += "&immutable=1"
     return sqlite3.connect(
-        f"{file.absolute().as_uri()}?mode={mode}",
+        f"{file.absolute().as_uri()}?{options}",
         uri=True,
         isolation_level=None,
         timeout=timeout_s,
@@ -260,7 +266,7 @@ def _set_up(
         )
     db.execute("PRAGMA synchronous = NORMAL")  # why: the top of state.py
     for step in steps:
-        _copy_to(file, file.with_name(f"{file.name}.before-{step[0]}"))
+        _copy_to(file, file.with_name(f"{file.name}.before-{step[0]}"), None)
         _apply(db, step, now_ns())
         # The header of the file itself says the version from here on.
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -292,13 +298,14 @@ def _publish(aside: Path, target: Path) -> None:
             aside.replace(target)
 
 
-def _copy_to(file: Path, target: Path) -> None:
+def _copy_to(file: Path, target: Path, scratch: Path | None) -> None:
     """A checked copy of a state that may be in use: one file, without a WAL.
 
-    SQLite makes it beside the state and never touches ``target``, which may lie where
-    its locks do not work; from there it goes to ``target`` aside and by renaming.
+    SQLite makes it beside the state, or in ``scratch``, and never touches ``target``,
+    which may lie where its locks do not work; from there it goes to ``target`` aside and
+    by renaming.
     """
-    made = file.with_name(f"{file.name}.copy")
+    made = (scratch or file.parent) / f"{file.name}.copy"
     aside = target.with_name(f"{target.name}.part")
     try:
         made.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ the file itself did not change while it passed.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,6 +32,7 @@ from fwsync.model import (
     RemoteEntry,
 )
 from fwsync.ports import Remote, Sent
+from fwsync.threads import in_thread
 
 #: Bytes handed on at a time: large enough that a thread hop costs nothing beside it.
 BLOCK = 1 << 20
@@ -53,8 +53,13 @@ class Source:
     """
 
     def __init__(
-        self, root_fd: int, entry: LocalEntry, advanced: Callable[[RelPath, int], None]
+        self,
+        root_fd: int,
+        entry: LocalEntry,
+        advanced: Callable[[RelPath, int], None],
+        told: int = 0,
     ) -> None:
+        self.told = told  #: bytes of this file that were counted as progress
         self._root_fd = root_fd
         self._advanced = advanced
         self._entry = entry
@@ -85,16 +90,18 @@ class Source:
         A file that changed while it was read raises before its last block is handed out,
         so the request that carries it can never be complete.
         """
-        self._advanced(self.path, -self._hasher.size)
+        self._advanced(self.path, -self.told)
+        self.told = 0
         self._hasher = ContentHasher()
         self._complete = False
-        file_fd = await asyncio.to_thread(self._open)
+        file_fd = await in_thread(self._open)
         try:
             left = self.size
             while True:
-                block = await asyncio.to_thread(self._next_block, file_fd, left)
+                block = await in_thread(self._next_block, file_fd, left)
                 left -= len(block)
                 self._advanced(self.path, len(block))
+                self.told += len(block)
                 if block:
                     yield block
                 if left == 0:
@@ -158,9 +165,15 @@ class Uploader:
             else:
                 finished.append(Outcome(decision, problem=problem))
         tries = dict.fromkeys(waiting, 0)
+        sources: dict[RelPath, Source] = {}
         while waiting:
             sources = {
-                path: Source(self._root_fd, _local(decision), self._advanced)
+                path: Source(
+                    self._root_fd,
+                    _local(decision),
+                    self._advanced,
+                    sources[path].told if path in sources else 0,
+                )
                 for path, decision in waiting.items()
             }
             async for sent in self._remote.put(list(sources.values())):
@@ -173,8 +186,12 @@ class Uploader:
         return finished
 
     async def _no_longer_so(self, decision: Decision) -> Problem | None:
-        """Look again before replacing what the server holds (scenario S40)."""
-        if decision.remote is None:
+        """Look again before replacing what the server holds (scenario S40).
+
+        A file that the listing did not have is only looked for where a name that is taken
+        would be overwritten for good; elsewhere the answer tells (:func:`_was_taken`).
+        """
+        if decision.remote is None and self._remote.features.versions:
             return None
         try:
             now = await self._remote.look(decision.path)
@@ -182,7 +199,8 @@ class Uploader:
             raise
         except FwsyncError as error:
             return Problem.of(decision.path, error)
-        if now is not None and now.etag == decision.remote.etag:
+        seen = decision.remote
+        if (now and now.etag) == (seen and seen.etag):
             return None
         return Problem(
             decision.path,
@@ -198,6 +216,8 @@ class Uploader:
         error = sent.error
         if error is None and sent.entry is not None:
             error = _difference(source, sent.entry)
+            if error is None and tries == 1 and _was_taken(decision, sent.entry):
+                return Outcome(decision, problem=_taken(decision, sent.entry), moved=source.size)
             if error is None:
                 return _done(decision, source, sent.entry)
         assert error is not None, f"{sent.path}: neither an entry nor an error"
@@ -215,6 +235,20 @@ class Uploader:
         if tries < most:
             return None
         return Outcome(decision, problem=Problem.of(decision.path, error))
+
+
+def _was_taken(decision: Decision, entry: RemoteEntry) -> bool:
+    """Did somebody else put a file of this name there since the listing (S27, I5)?"""
+    return decision.remote is None and decision.base is None and entry.version > 1
+
+
+def _taken(decision: Decision, entry: RemoteEntry) -> Problem:
+    return Problem(
+        decision.path,
+        f"somebody else sent a file of this name meanwhile; theirs is version "
+        f"{entry.version - 1} on the server, this one is version {entry.version}",
+        "compare the two versions on the server",
+    )
 
 
 def _difference(source: Source, entry: RemoteEntry) -> FwsyncError | None:

@@ -94,11 +94,12 @@ class Flywheel:
     def __init__(self, api: Api, projects: Sequence[Project], layout: Layout) -> None:
         self.api = api
         self.projects = tuple(projects)
+        self.unseen: tuple[Unknown, ...] = ()  #: folders whose project could not be asked
         self.layout = layout
         self._tree = self._new_tree()
-        self._known: set[tuple[str, Level]] = set()  # project and level: all containers known
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._refused: dict[tuple[str, str], FwsyncError] = {}
+        self._read_only: dict[str, Forbidden] = {}  # containers that take no file from us
 
     def __repr__(self) -> str:
         return f"<Flywheel {', '.join(map(str, self.projects))} at {self.api.url.origin()}>"
@@ -124,7 +125,8 @@ class Flywheel:
     async def entries(self) -> AsyncGenerator[Sequence[RemoteEntry | Unknown], None]:
         """See :meth:`fwsync.ports.RemoteReader.entries`."""
         tree = self._new_tree()
-        known: set[tuple[str, Level]] = set()
+        if self.unseen:
+            yield self.unseen
         for project in self.projects:
             listing = Listing(self.api, project, tree)
             try:
@@ -137,9 +139,9 @@ class Flywheel:
                     status=error.status,
                     hint="nothing is deleted here because of it",
                 ) from None
-            known |= {(project.id, level) for level in listing.complete}
-        self._tree, self._known = tree, known
+        self._tree = tree
         self._refused.clear()
+        self._read_only.clear()
 
     async def look(self, path: RelPath) -> RemoteEntry | None:
         """See :meth:`fwsync.ports.RemoteReader.look`."""
@@ -194,6 +196,8 @@ class Flywheel:
         except UnicodeEncodeError:
             raise FileProblem(f"{upload.path}: its name is not valid text") from None
         container = await self._ensure(place)
+        if container.id in self._read_only:
+            raise self._read_only[container.id]
         boundary = secrets.token_hex(16)
         try:
             answer = await self.api.send(
@@ -202,9 +206,12 @@ class Flywheel:
                 params={"preserve_metadata": True},
                 what=upload.path,
             )
+        except Forbidden as error:
+            # Nor will the next file be taken: its bytes need not be sent to hear so.
+            self._read_only[container.id] = error
+            raise
         except NotFound:
             self._tree.forget(container.id)  # the next try looks for it again
-            self._known.clear()
             raise
         items = page_of(answer, upload.path).items
         if len(items) != 1:
@@ -265,14 +272,13 @@ class Flywheel:
         project = parent
         while project.level is not Level.PROJECT:
             project = self._tree.by_id[project.parent_id]
-        certain = (project.id, level) in self._known
         for attempt in range(_MAKE_TRIES):
-            # What the listing did not have is made straight away. In all other cases, and
-            # when an answer was lost, look first: there must never be twins.
-            if attempt or not certain:
-                found = await self._find_child(parent, label)
-                if found is not None:
-                    return found
+            # Look first, each time: the listing may be hours old in a long run, another
+            # host may send the same study, and an answer may have been lost. One question
+            # for a new container is little; twins are for ever.
+            found = await self._find_child(parent, label)
+            if found is not None:
+                return found
             try:
                 return await self._make_once(level, parent, project, label)
             except (Forbidden, Refused) as error:
@@ -280,7 +286,6 @@ class Flywheel:
                 raise
             except NotFound:
                 self._tree.forget(parent.id)
-                self._known.clear()
                 raise
             except RemoteError:
                 if attempt + 1 == _MAKE_TRIES:

@@ -98,13 +98,16 @@ def _child(item: Json, what: str) -> Child:
     return Child(kind, label, id_, size if kind == "file" and isinstance(size, int) else None)
 
 
-async def resolve_project(api: Api, text: str, *, create_project: bool = False) -> Project:
+async def resolve_project(
+    api: Api, text: str, *, create_project: bool = False, pretend: bool = False
+) -> Project:
     """The one project that a user means.
 
     Args:
         text: ``group/project``, ``fw://group/project``, a project's label alone, or
             ``<id:…>``; a label may itself be given as ``<id:…>``.
         create_project: make it in its group, if it is not there. A group is never made.
+        pretend: make nothing: one that would be made is given without an id.
 
     Raises:
         UsageError: there is none, or more than one.
@@ -141,7 +144,7 @@ async def resolve_project(api: Api, text: str, *, create_project: bool = False) 
     if answer is not None:
         return _project(item_of(answer, wanted), wanted, group=group)
     if create_project:
-        return await _make_project(api, group, label)
+        return await _make_project(api, group, label, pretend=pretend)
     raise await _no_such_project(api, wanted)
 
 
@@ -214,13 +217,15 @@ def _nearest(wanted: str, projects: list[Project], *, by_label: bool) -> UsageEr
     )
 
 
-async def _make_project(api: Api, group: str, label: str) -> Project:
+async def _make_project(api: Api, group: str, label: str, *, pretend: bool) -> Project:
     what = f"project {group}/{label}"
     try:
         await api.json("GET", (PLURAL[Level.GROUP], group), what=what)
     except NotFound:
         pass
     else:
+        if pretend:
+            return Project(group, label, "")
         answer = await api.json(
             "POST", ("projects",), body={"label": label, "group": group}, what=f"making {what}"
         )

@@ -66,7 +66,7 @@ def test_all_settings_can_be_given_in_the_file(tmp_path: Path) -> None:
         max_delete = "10%"
         include = ["*.dcm"]
         exclude = ["tmp/", "*.log"]
-        log_level = "debug"
+        delete_reason = "test_data"
         state = "~/state.db"
         max_age = "1d"
         rescan = "1h30m"
@@ -189,7 +189,6 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
         ("max_delete = {count = 1}", "expected a number, a percentage"),
         ("include = 5", "include (from {file}): is 5; expected a list of patterns"),
         ("include = [5]", "include (from {file}): is 5; expected a list of patterns"),
-        ('log_level = "loud"', "expected one of debug, info, warning, error"),
         ("state = 5", "state (from {file}): is 5; expected a path"),
         ("create_project = 'perhaps'", "is 'perhaps'; expected true or false"),
         ("profiles = 5", "profiles (from {file}): is 5; expected tables with root and project"),

@@ -14,6 +14,7 @@ from fwsync.filesystems import FileSystem
 from fwsync.locks import RootLock
 from fwsync.roots import (
     RESERVED,
+    KnownRemote,
     Place,
     check_marker,
     clean_parts,
@@ -124,14 +125,15 @@ def test_folders_of_ours_are_private(root: Path, env: Mapping[str, str]) -> None
 def test_a_second_remote_has_a_state_of_its_own(root: Path, env: Mapping[str, str]) -> None:
     first = locate(root, "lab/one", env=env, filesystem_of=network())
     prepare_place(first)
-    register(first, "lab/one")
+    register(first, "lab/one", "One")
     second = locate(root, "lab/two", env=env, filesystem_of=network())
     register(second, "lab/two")
     register(second, "lab/two")
 
-    assert {"state.db": "lab/one", second.state_file.name: "lab/two"} == known_remotes(
-        first.remotes
-    )
+    assert [
+        KnownRemote("state.db", "lab/one", "One"),
+        KnownRemote(second.state_file.name, "lab/two", "lab/two"),
+    ] == known_remotes(first.remotes)
     assert second.state_file.name.startswith("state-")
     assert 17 == len(second.state_file.name)
     for key, place in (("lab/one", first), ("lab/two", second)):
@@ -203,7 +205,7 @@ def test_two_remotes_of_one_root_have_two_files_in_the_home_too(
 ) -> None:
     first = locate(root, "lab/one", env=env, read_only=True, filesystem_of=network())
     prepare_place(first)
-    register(first, "lab/one")
+    register(first, "lab/one", "One")
     second = locate(root, "lab/two", env=env, read_only=True, filesystem_of=network())
 
     assert first.state_file != second.state_file

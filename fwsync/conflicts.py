@@ -1,0 +1,102 @@
+"""Conflict copies: the local bytes beside the server's, under a name that is on record."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from datetime import UTC, datetime
+
+from fwsync import localfs
+from fwsync.errors import FileProblem, SourceChanged
+from fwsync.model import LocalEntry, RelPath, Stamp
+from fwsync.roots import RESERVED
+from fwsync.state import State
+
+#: The file in which the copies of a root are noted, a JSON text a line.
+_COPIES = "copies"
+
+
+def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: str) -> RelPath:
+    """The copy's path: of an earlier try that did not get to its end, or a free one.
+
+    Args:
+        state: knows the copies that were recorded.
+        root_fd: the root.
+        path: the file in conflict.
+        on_disk: the same, as the file system spells it.
+        host: this machine's name, for people who share the project.
+    """
+    recorded = {one.copy_path for one in state.conflicts() if one.path == path}
+    for copy in sorted(recorded):
+        if localfs.is_free(root_fd, copy) or localfs.are_one_file(root_fd, on_disk, copy):
+            return copy
+    folder, slash, name = path.rpartition("/")
+    stem, dot, suffix = name.partition(".")
+    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    number = 0
+    while True:
+        mark = f"fwsync-conflict-{at}-{host}" + (f"-{number}" if number else "")
+        copy = RelPath(f"{folder}{slash}{stem}.{mark}{dot}{suffix}")
+        if copy not in recorded and localfs.is_free(root_fd, copy):
+            return copy
+        number += 1
+
+
+def note_copy(root_fd: int, copy: RelPath) -> None:
+    """Write down a copy's path below the root, before the copy is made. Blocks.
+
+    The state keeps conflicts too, but a state can be deleted, and a root may have several:
+    a copy must not be taken for a user's new file by any of them.
+    """
+    line = json.dumps(copy).encode() + b"\n"
+    try:
+        with localfs.folder(root_fd, RESERVED, create=True) as folder_fd:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file_fd = os.open(_COPIES, flags, 0o600, dir_fd=folder_fd)
+            try:
+                os.write(file_fd, line)
+                os.fsync(file_fd)
+            finally:
+                os.close(file_fd)
+            os.fsync(folder_fd)
+    except OSError as error:
+        raise localfs.local_problem(copy, "cannot be noted as a copy", error) from None
+
+
+def noted_copies(root_fd: int) -> frozenset[RelPath]:
+    """All copies that were ever noted for this root. Blocks."""
+    try:
+        file_fd = localfs.open_regular(root_fd, f"{RESERVED}/{_COPIES}")
+    except FileProblem:
+        return frozenset()
+    with os.fdopen(file_fd, "rb") as file:
+        lines = file.read().splitlines()
+    found: set[RelPath] = set()
+    for line in lines:
+        with contextlib.suppress(ValueError):  # the last one, torn by a power loss
+            found.add(RelPath(str(json.loads(line))))
+    return frozenset(found)
+
+
+def make_copy(root_fd: int, local: LocalEntry, copy: RelPath) -> Stamp:
+    """Give the local bytes their second name, and write it down before. Blocks.
+
+    Returns:
+        The file's stamp now: another name moves its ctime.
+
+    Raises:
+        SourceChanged: the file is not what the plan saw, or the copy's name was taken.
+        FileProblem, LocalError: the copy cannot be made.
+    """
+    localfs.look_again(root_fd, local.on_disk, local.stamp)
+    note_copy(root_fd, copy)
+    try:
+        made = localfs.keep_copy(root_fd, local.on_disk, copy)
+    except OSError as error:
+        raise localfs.local_problem(local.path, "no copy could be kept", error) from None
+    if made != copy:
+        # Not the name that is on record; under another it would be sent as a new file.
+        localfs.remove(root_fd, made)
+        raise SourceChanged(f"{local.path}: the name of its copy was taken just now")
+    return localfs.look_again(root_fd, local.on_disk, local.stamp)

@@ -1,0 +1,72 @@
+"""What happened, put into the state some at a time, and counted for the report.
+
+The one rule: only outcomes come in here. What was planned is never recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from fwsync.model import Outcome, Problem, Report, Verb
+from fwsync.progress import Progress
+from fwsync.state import State, StateThread
+
+#: Outcomes are recorded together: at so many, or when the oldest has waited so long.
+RECORD_COUNT = 256
+RECORD_WAIT_S = 0.5
+
+
+class Recorder:
+    """Puts outcomes into the state, some at a time, and counts them.
+
+    Recording late costs repeated work after a kill, never a false "done".
+    """
+
+    def __init__(self, state: StateThread, report: Report, progress: Progress) -> None:
+        self._state = state
+        self._report = report
+        self._progress = progress
+        self._waiting: list[Outcome] = []
+        self._oldest_s = 0.0
+
+    async def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take outcomes; they are durable after the next flush."""
+        for outcome in outcomes:
+            if not self._waiting:
+                self._oldest_s = time.monotonic()
+            self._waiting.append(outcome)
+            count(self._report, outcome)
+            self._progress.finished(outcome)
+        waited = time.monotonic() - self._oldest_s
+        if len(self._waiting) >= RECORD_COUNT or (self._waiting and waited >= RECORD_WAIT_S):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Make everything taken so far durable."""
+        outcomes, self._waiting = self._waiting, []
+        if outcomes:
+            await self._state.call(State.record, outcomes)
+
+
+def count(report: Report, outcome: Outcome) -> None:
+    """Add one outcome to a report."""
+    report.bytes += outcome.moved
+    path, verb = outcome.decision.path, outcome.decision.verb
+    if outcome.problem is not None:
+        report.problem_list.append(outcome.problem)
+    elif verb is Verb.UPLOAD:
+        report.uploaded += 1
+    elif verb is Verb.DOWNLOAD:
+        report.downloaded += 1
+        report.files += outcome.decision.local is None
+    elif verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
+        report.deleted += 1
+    elif verb is Verb.ADOPT:
+        report.adopted += 1
+    elif verb is Verb.CONFLICT:
+        report.conflicts += 1
+        report.conflict_list.append(path)
+    elif verb is Verb.REPORT:
+        report.skipped += 1
+        report.difference_list.append(Problem(path, outcome.decision.reason))

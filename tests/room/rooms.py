@@ -1,0 +1,498 @@
+"""Real parts that the rooms are tested with: a remote in a dict, a workbench, a project."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from fwsync import localfs
+from fwsync.digest import ContentHasher, Digest
+from fwsync.engine import Engine, Policy, Settle
+from fwsync.errors import FwsyncError, Unavailable
+from fwsync.layout import Layout
+from fwsync.model import (
+    ConflictPolicy,
+    ContainerRef,
+    Decision,
+    Level,
+    LocalEntry,
+    Mode,
+    Outcome,
+    RelPath,
+    RemoteEntry,
+    Report,
+    Unknown,
+    Verb,
+)
+from fwsync.plan import DeleteLimits
+from fwsync.ports import Features, Member, Remote, Sent, Upload
+from fwsync.progress import NoProgress
+from fwsync.reconcile import Rules
+from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
+from fwsync.remotes.http import Api, split_key
+from fwsync.sandbox import Sandbox, running_sandbox
+from fwsync.state import StateThread, open_state
+
+Tree = Mapping[str, bytes]
+
+#: Noon on some day of 2020, the server's clock.
+MODIFIED_NS = 1_577_880_000_000_000_000
+
+LAYOUT = Layout.parse(group="lab", project="aging")
+
+
+def digest(content: bytes) -> Digest:
+    hasher = ContentHasher()
+    hasher.update(content)
+    return hasher.digest
+
+
+# ----------------------------------------------------------------------------------- the disk
+
+
+def plant(root: Path, tree: Tree) -> Path:
+    """Write files below a root."""
+    for path, content in tree.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return root
+
+
+def grown(root: Path) -> dict[str, bytes]:
+    """Every file below a root but our own; relative path -> content."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink() and ".fwsync" not in path.parts
+    }
+
+
+def below(folder: Path) -> list[bytes]:
+    """The contents of all files below a folder, sorted."""
+    return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def in_trash(root: Path) -> list[bytes]:
+    return below(root / ".fwsync" / "trash")
+
+
+def in_parts(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / ".fwsync" / "parts").rglob("*"))
+
+
+def path_of(fd: int) -> str:
+    """Where a descriptor leads.
+
+    Raises:
+        OSError: nowhere, it is closed.
+    """
+    return str(Path(f"/proc/self/fd/{fd}").readlink())
+
+
+@contextmanager
+def descriptor(root: Path) -> Iterator[int]:
+    root_fd = localfs.open_root(root)
+    try:
+        yield root_fd
+    finally:
+        os.close(root_fd)
+
+
+def local(root: Path, path: str) -> LocalEntry:
+    """A file as a scan sees it now."""
+    status = (root / path).lstat()
+    return LocalEntry(RelPath(path), localfs.stamp_of(status))
+
+
+# --------------------------------------------------------------------------- what files are opened
+
+_opened: list[str] | None = None
+_hooked = False
+
+
+def _hear(event: str, args: tuple[object, ...]) -> None:
+    if event == "open" and _opened is not None and isinstance(args[0], str | bytes):
+        _opened.append(os.fsdecode(args[0]).rpartition("/")[2])
+
+
+@contextmanager
+def opened_names() -> Iterator[list[str]]:
+    """The names of all that this process opens: asked of the interpreter, no call is replaced."""
+    global _opened, _hooked  # noqa: PLW0603  # an audit hook stays for the life of the process
+    if not _hooked:
+        sys.addaudithook(_hear)
+        _hooked = True
+    names: list[str] = []
+    _opened = names
+    try:
+        yield names
+    finally:
+        _opened = None
+
+
+# ------------------------------------------------------------------------------ a remote in a dict
+
+#: What is given for a file: its bytes, None where it is left out, an error after half of it.
+Given = bytes | None | FwsyncError
+Reply = Callable[["Shelf", RelPath, bytes], RemoteEntry | FwsyncError]
+
+
+class Shelf:
+    """A remote that really holds its files, and misbehaves where a test tells it to.
+
+    Implements :class:`fwsync.ports.Remote`.
+    """
+
+    def __init__(self, tree: Tree | None = None, *, fetch_limit: int = 100) -> None:
+        self.content: dict[RelPath, bytes] = {}
+        self.listing: dict[RelPath, RemoteEntry] = {}
+        self.unknown: list[Unknown] = []
+        self.fetch_limit = fetch_limit
+        self.with_digest = True
+        self.asked: list[tuple[str, ...]] = []  #: ("fetch", path, …), ("open", path), …
+        self.complete: list[str] = []  #: bodies that were read to their end
+        self.gives: dict[str, Iterator[Given]] = {}  #: instead of the content, one a try
+        self.announces: dict[str, int] = {}  #: sizes that members announce
+        self.replies: dict[str, Iterator[Reply]] = {}  #: instead of :func:`stores`, one a try
+        self.listens: Callable[[RelPath, int], None] = lambda path, size: None
+        self.before_member: Callable[[RelPath], None] = lambda path: None
+        for path, content in (tree or {}).items():
+            self.store(RelPath(path), content)
+
+    @property
+    def features(self) -> Features:
+        return Features(digests=self.with_digest, fetch_limit=self.fetch_limit)
+
+    @property
+    def requests(self) -> int:
+        return len(self.asked)
+
+    def store(self, path: RelPath, content: bytes) -> RemoteEntry:
+        known = self.listing.get(path)
+        hashed = digest(content)
+        self.content[path] = content
+        self.listing[path] = entry = RemoteEntry(
+            path,
+            len(content),
+            etag=hashed if self.with_digest else f"v{known.version + 1 if known else 1}",
+            digest=hashed if self.with_digest else None,
+            container=ContainerRef(Level.ACQUISITION, "a1"),
+            name=path.rpartition("/")[2],
+            file_id=f"id of {path}",
+            version=known.version + 1 if known else 1,
+            modified_ns=MODIFIED_NS,
+        )
+        return entry
+
+    async def entries(self) -> AsyncIterator[Sequence[RemoteEntry | Unknown]]:
+        self.asked.append(("list",))
+        yield [*self.unknown, *self.listing.values()]
+
+    async def look(self, path: RelPath) -> RemoteEntry | None:
+        self.asked.append(("look", path))
+        return self.listing.get(path)
+
+    @asynccontextmanager
+    async def open(
+        self, entry: RemoteEntry, *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.asked.append(("open", entry.path))
+        await asyncio.to_thread(self.before_member, entry.path)
+        yield self._pour(self._given(entry), offset)
+
+    @asynccontextmanager
+    async def fetch(self, entries: Sequence[RemoteEntry]) -> AsyncIterator[AsyncIterator[Member]]:
+        self.asked.append(("fetch", *(entry.path for entry in entries)))
+        yield self._members(entries)
+
+    async def _members(self, entries: Sequence[RemoteEntry]) -> AsyncIterator[Member]:
+        for entry in entries:
+            await asyncio.to_thread(self.before_member, entry.path)
+            given = self._given(entry)
+            if given is None:
+                continue
+            size = len(given) if isinstance(given, bytes) else entry.size
+            yield Member(entry, self.announces.get(entry.path, size), self._pour(given, 0))
+
+    def _given(self, entry: RemoteEntry) -> Given:
+        given = next(self.gives.get(entry.path, iter(())), self.content[entry.path])
+        if isinstance(given, FwsyncError):
+            given.__notes__ = [entry.path]
+        return given
+
+    async def _pour(self, given: Given, offset: int) -> AsyncIterator[bytes]:
+        cut = isinstance(given, FwsyncError)
+        content = b"never whole" if isinstance(given, FwsyncError) else given or b""
+        for at in range(offset, len(content), 1 << 18):
+            await asyncio.sleep(0)
+            yield content[at : at + (1 << 18)]
+        if cut:
+            assert isinstance(given, FwsyncError)
+            raise given
+
+    async def put(self, batch: Sequence[Upload]) -> AsyncIterator[Sent]:
+        for upload in batch:
+            self.asked.append(("put", upload.path))
+            body = b""
+            try:
+                async for chunk in upload.read():
+                    body += chunk
+                    await asyncio.to_thread(self.listens, upload.path, len(body))
+            except FwsyncError as error:
+                yield Sent(upload.path, error=error)
+                continue
+            assert len(body) == upload.size
+            self.complete.append(upload.path)
+            reply = next(self.replies.get(upload.path, iter(())), stores)
+            answer = await asyncio.to_thread(reply, self, upload.path, body)
+            if isinstance(answer, RemoteEntry):
+                yield Sent(upload.path, entry=answer)
+            else:
+                yield Sent(upload.path, error=answer)
+
+    async def delete(self, entry: RemoteEntry, *, reason: str = "") -> None:
+        self.asked.append(("delete", entry.path, reason))
+        del self.listing[entry.path], self.content[entry.path]
+
+    def tries(self, verb: str, path: str) -> int:
+        """How often a file was asked for or sent."""
+        return sum(one[0] == verb and path in one[1:] for one in self.asked)
+
+
+def stores(shelf: Shelf, path: RelPath, body: bytes) -> RemoteEntry | FwsyncError:
+    return shelf.store(path, body)
+
+
+def stores_and_loses_the_answer(
+    shelf: Shelf, path: RelPath, body: bytes
+) -> RemoteEntry | FwsyncError:
+    shelf.store(path, body)
+    return Unavailable(f"{path}: the connection broke")
+
+
+def is_busy(shelf: Shelf, path: RelPath, body: bytes) -> RemoteEntry | FwsyncError:
+    return Unavailable(f"{path}: 503, try later", status=503)
+
+
+def stores_less(shelf: Shelf, path: RelPath, body: bytes) -> RemoteEntry | FwsyncError:
+    return shelf.store(path, body[:-1])
+
+
+def stores_other_bytes(shelf: Shelf, path: RelPath, body: bytes) -> RemoteEntry | FwsyncError:
+    return shelf.store(path, bytes(byte ^ 1 for byte in body))
+
+
+# --------------------------------------------------------------------------------------- decisions
+
+
+def upload(root: Path, path: str, remote: RemoteEntry | None = None) -> Decision:
+    return Decision(Verb.UPLOAD, RelPath(path), local(root, path), remote)
+
+
+def download(shelf: Shelf, path: str, here: LocalEntry | None = None) -> Decision:
+    return Decision(Verb.DOWNLOAD, RelPath(path), here, shelf.listing[RelPath(path)])
+
+
+def done(outcomes: Sequence[Outcome]) -> list[str]:
+    return sorted(one.decision.path for one in outcomes if one.problem is None)
+
+
+def failed(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Path -> message of what has a problem."""
+    return {one.decision.path: one.problem.message for one in outcomes if one.problem is not None}
+
+
+# ----------------------------------------------------------------------------------- the workbench
+
+
+class Notes(NoProgress):
+    """Remembers what a person would have been told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+@dataclass
+class Bench:
+    """A root, its state, and a way to look at the remote anew; each cycle is a run of its own."""
+
+    root: Path
+    state: StateThread
+    connect: Callable[[], Remote]
+    notes: Notes = field(default_factory=Notes)
+
+    @contextmanager
+    def engine(
+        self,
+        mode: Mode = Mode.BOTH,
+        *,
+        delete_up: bool = True,
+        delete_down: bool = True,
+        conflict: ConflictPolicy = ConflictPolicy.KEEP_BOTH,
+        limits: DeleteLimits | None = None,
+        accept: str | None = None,
+        transfers: int = 8,
+        ignore: Callable[[str, bool], bool] | None = None,
+    ) -> Iterator[Engine]:
+        remote = self.connect()
+        with descriptor(self.root) as root_fd:
+            yield Engine(
+                root=self.root,
+                root_fd=root_fd,
+                state=self.state,
+                reader=remote,
+                writer=None if mode is Mode.DOWN else remote,
+                layout=LAYOUT,
+                policy=Policy(
+                    Rules(mode, conflict, delete_up, delete_down),
+                    limits=limits or DeleteLimits(),
+                    accept=accept,
+                    transfers=transfers,
+                    ignore=ignore,
+                ),
+                progress=self.notes,
+                host="desk",
+            )
+
+    async def cycle(
+        self,
+        mode: Mode = Mode.BOTH,
+        *,
+        settle: Settle | None = None,
+        delete_up: bool = True,
+        delete_down: bool = True,
+        conflict: ConflictPolicy = ConflictPolicy.KEEP_BOTH,
+        limits: DeleteLimits | None = None,
+        accept: str | None = None,
+        transfers: int = 8,
+        ignore: Callable[[str, bool], bool] | None = None,
+    ) -> Report:
+        with self.engine(
+            mode,
+            delete_up=delete_up,
+            delete_down=delete_down,
+            conflict=conflict,
+            limits=limits,
+            accept=accept,
+            transfers=transfers,
+            ignore=ignore,
+        ) as engine:
+            return await engine.cycle(settle)
+
+
+@asynccontextmanager
+async def workbench(folder: Path, connect: Callable[[], Remote]) -> AsyncIterator[Bench]:
+    """A bench in a folder; the state is beside the root, and kept from one bench to the next."""
+    root = folder / "root"
+    (root / ".fwsync" / "parts").mkdir(parents=True, exist_ok=True)  # as fwsync.roots prepares it
+    state = await StateThread.open(partial(open_state, folder / "bench.db"))
+    try:
+        yield Bench(root, state, connect)
+    finally:
+        await state.close()
+
+
+def did(report: Report) -> dict[str, object]:
+    """What a cycle did; empty where it did nothing and found nothing to say."""
+    found: dict[str, object] = {
+        "uploaded": report.uploaded,
+        "downloaded": report.downloaded,
+        "deleted": report.deleted,
+        "adopted": report.adopted,
+        "skipped": report.skipped,
+        "conflicts": report.conflicts,
+        "problems": [f"{one.path}: {one.message}" for one in report.problem_list],
+        "halted": report.halted,
+        "bytes": report.bytes,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+# ------------------------------------------------------------------------- a project in the sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    path: RelPath
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    async def read(self) -> AsyncIterator[bytes]:
+        yield self.content
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The project ``lab/aging`` in a sandbox, and what somebody else does to it."""
+
+    sandbox: Sandbox
+    api: Api
+    project: Project
+
+    def connect(self) -> Flywheel:
+        """The project as a run sees it."""
+        return Flywheel(self.api, [self.project], LAYOUT)
+
+    async def put(self, tree: Tree) -> None:
+        remote = self.connect()
+        for path, content in tree.items():
+            async for sent in remote.put([_Text(RelPath(path), content)]):
+                assert sent.error is None, sent.error
+
+    async def delete(self, *paths: str) -> None:
+        remote = self.connect()
+        for path in paths:
+            entry = await remote.look(RelPath(path))
+            assert entry is not None
+            await remote.delete(entry)
+
+    async def listed(self) -> dict[str, RemoteEntry]:
+        return {
+            one.path: one
+            async for page in self.connect().entries()
+            for one in page
+            if isinstance(one, RemoteEntry)
+        }
+
+    async def held(self) -> dict[str, bytes]:
+        """Every file of the project; path -> content."""
+        remote, found = self.connect(), {}
+        for path, entry in (await self.listed()).items():
+            async with remote.open(entry) as chunks:
+                found[path] = b"".join([chunk async for chunk in chunks])
+        return found
+
+    def asked(self, method: str, path: str) -> int:
+        """How many requests came for this very path."""
+        return sum(
+            (method, path) == (one["method"], one["path"])
+            for one in self.sandbox.site.requests.recent
+        )
+
+
+@asynccontextmanager
+async def ground(folder: Path) -> AsyncIterator[Ground]:
+    """A sandbox on loopback, with an empty project."""
+    async with running_sandbox(folder / "sandbox") as sandbox:
+        url, key = split_key(sandbox.api_key)
+        async with Api(url, key, patience_s=10) as api:
+            await api.json("POST", ("groups",), body={"_id": "lab", "label": "Lab"})
+            project = await resolve_project(api, "lab/aging", create_project=True)
+            yield Ground(sandbox, api, project)
+
+
+def without_hash(entry: RemoteEntry) -> RemoteEntry:
+    return replace(entry, digest=None)
