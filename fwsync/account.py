@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fwsync import show
+from fwsync.config import environment
 from fwsync.errors import AuthError, Exit
 from fwsync.keys import FoundKey, find_key, parse_key, store_key
 from fwsync.progress import JsonLines, duration_text, plural, printable, say, size_text
@@ -23,7 +23,7 @@ from fwsync.sessions import open_api, settings_of
 def login(key_file: Path | None, *, as_json: bool) -> Exit:
     """Ask for a key, see that the site takes it, and keep it."""
     if key_file is not None:
-        found = find_key(key_file=key_file, env=os.environ)
+        found = find_key(key_file=key_file, env=environment())
     else:
         found = FoundKey(parse_key(_ask(), place="what was entered"), "what was entered")
 
@@ -33,7 +33,7 @@ def login(key_file: Path | None, *, as_json: bool) -> Exit:
             return (await check_login(api)).id
 
     who = asyncio.run(check())
-    place = store_key(found.key, env=os.environ, keyring=True)
+    place = store_key(found.key, env=environment(), keyring=True)
     if as_json:
         JsonLines(sys.stdout).write("login", user=who, host=found.key.host, stored_in=place)
     else:
@@ -61,7 +61,7 @@ def list_path(
 
     async def ask() -> None:
         settings = settings_of(flags, config)
-        found = find_key(key_file=settings.api_key_file, env=os.environ)
+        found = find_key(key_file=settings.api_key_file, env=environment())
         async with open_api(found.key, settings) as api:
             lines = JsonLines(sys.stdout)
             for child in await ls(api, path):

@@ -1,7 +1,7 @@
 """Settings: a file, the environment and the command line, each overriding the one before.
 
-One rule: this is the only room that reads settings, and it is handed the environment at
-its door. A setting that cannot be used is an error that says which one, where it came
+One rule: this is the only room that reads settings, and the only one that knows of the
+process's environment. A setting that cannot be used is an error that says which one, where it came
 from, what it was and what was expected.
 
 The file is ``fwsync.toml``: the one named by ``--config`` or ``FWSYNC_CONFIG``, else the
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -198,6 +199,11 @@ class _Source(PydanticBaseSettingsSource):
 class _Origin(NamedTuple):
     key: str  #: as the user wrote it
     place: str  #: the file, the variable or the flag
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment: everyone else asks here."""
+    return os.environ
 
 
 def load_settings(

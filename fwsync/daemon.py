@@ -41,6 +41,9 @@ RETRY_FIRST_S, RETRY_MOST_S = 5.0, 300.0
 #: systemd's own 90, after which it kills.
 DRAIN_S = 75.0
 
+#: How long a cycle that only looks may take to end by itself, in seconds.
+GRACE_S = 1.0
+
 #: The least time between two scans, in seconds: a burst of events is one hint.
 BREATH_S = 0.5
 
@@ -212,6 +215,7 @@ class Daemon:
         try:
             await asyncio.wait((cycle, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not cycle.done() and not self._session.engine.is_acting:
+                await asyncio.wait((cycle,), timeout=GRACE_S)  # it may be at its very end
                 cycle.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await cycle

@@ -378,12 +378,14 @@ class Downloader:
         part = _Part(decision, self._landing.part_name(decision.path), ContentHasher())
         landed = _Landed()
         complete = False
+        told = 0
         try:
             part_fd = await in_thread(self._landing.create, decision.path)
             try:
                 async for block in _blocks(chunks):
                     await in_thread(self._take, part_fd, part, block)
                     self._advanced(decision.path, len(block))
+                    told += len(block)
                 _verify(part)
                 await in_thread(self._landing.finish, part_fd, part)
                 complete = True
@@ -394,7 +396,7 @@ class Downloader:
             landed.failed.append((decision, error))
         finally:
             if not complete:
-                self._advanced(decision.path, -part.hasher.size)
+                self._advanced(decision.path, -told)
                 await in_thread(self._landing.drop, decision.path)
         return landed
 

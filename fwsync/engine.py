@@ -10,30 +10,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fwsync import conflicts, localfs, scanner
-from fwsync.downloader import Downloader, Landing, batches
 from fwsync.errors import (
-    AuthError,
-    FileProblem,
     FwsyncError,
     Halted,
-    LocalError,
-    SourceChanged,
-    Unavailable,
     worst_of,
 )
+from fwsync.executor import Executor, Policy, View
 from fwsync.layout import Layout, Unmappable
 from fwsync.model import (
-    ConflictPolicy,
     Decision,
     LocalEntry,
     Mode,
-    Outcome,
     Problem,
     RelPath,
     RemoteEntry,
@@ -41,29 +33,13 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
-from fwsync.plan import DeleteLimits, GuardFacts, Plan, make_plan
+from fwsync.plan import GuardFacts, Plan, make_plan
 from fwsync.ports import Remote, RemoteReader
 from fwsync.progress import Progress
 from fwsync.reconcile import Rules, reconcile
-from fwsync.recorder import RECORD_COUNT, Recorder
-from fwsync.roots import RESERVED
+from fwsync.recorder import RECORD_COUNT
 from fwsync.state import ScanSummary, State, StateThread
 from fwsync.threads import in_thread
-from fwsync.uploader import Uploader
-
-#: Below the root, and on its file system: parts on their way, and what was replaced.
-PARTS = f"{RESERVED}/parts"
-TRASH = f"{RESERVED}/trash"
-
-#: Files that one bulk request carries; half a thousand hide any round trip.
-FETCH_FILES = 256
-
-#: Bytes of small files that one bulk request carries: enough to hide a round trip,
-#: little enough that a broken stream and a killed process cost seconds.
-FETCH_BYTES = 32 << 20
-
-#: Verbs that only change what is recorded.
-_NO_ACT = frozenset({Verb.ADOPT, Verb.FORGET, Verb.HOLD, Verb.REPORT})
 
 #: Waits before each round of hashing, in seconds: the first round starts at once; files
 #: whose stamp is as young as their hash come again when a clock tick has passed.
@@ -72,35 +48,9 @@ RACY_WAITS_S = (0.0, 0.05, 2.1)
 #: Threads that read files whose content must be compared.
 HASHERS = 2
 
-#: Says what is out of scope: (path, is it a folder).
-Ignore = Callable[[str, bool], bool]
-
 #: Picks the folders whose own files are left for a later cycle, from the sorted local
 #: listing. What lies in folders below them is not meant.
 Settle = Callable[[Iterable[LocalEntry]], Set[RelPath]]
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a run may do, as settings and flags say."""
-
-    rules: Rules
-    limits: DeleteLimits = field(default_factory=DeleteLimits)
-    accept: str | None = None  #: the plan a person has consented to
-    delete_reason: str = ""
-    transfers: int = 8  #: batches under way at once
-    ignore: Ignore | None = None  #: (path, is it a folder) -> out of scope
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a cycle saw, beside the rows that are in the state."""
-
-    plan: Plan
-    problems: tuple[Problem, ...]
-    deferred: int
-    files: int
-    local_unknown: tuple[Unknown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +100,19 @@ class Engine:
         self._root_fd = root_fd
         self._state = state
         self._reader = reader
-        self._writer = writer
         self._layout = layout
         self._policy = policy
         self._progress = progress
-        self._host = host
-        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        self._trash = f"{TRASH}/{started}"
-        self._stopping = False
+        self._executor = Executor(
+            root_fd=root_fd,
+            state=state,
+            reader=reader,
+            writer=writer,
+            policy=policy,
+            progress=progress,
+            host=host,
+            check_root=self._check_root,
+        )
         self._acting = False
         self._told_left_out: frozenset[Unknown] = frozenset()
         self._unsettled: frozenset[tuple[RelPath, object]] = frozenset()
@@ -166,9 +121,13 @@ class Engine:
         """Look, plan and carry out once."""
         started = time.monotonic()
         view = await self.look(settle)
-        report = await self.carry_out(view)
-        await self._state.call(self._close_conflicts)
-        self._unsettled = await self._state.call(self._news, view.local_unknown)
+        self._acting = True
+        try:
+            report = await self.carry_out(view)
+            await self._state.call(self._close_conflicts)
+            self._unsettled = await self._state.call(self._news, view.local_unknown)
+        finally:
+            self._acting = False
         report.seconds = time.monotonic() - started
         return report
 
@@ -214,9 +173,11 @@ class Engine:
         """What takes part: not filtered out, and no copy that a conflict left."""
         copies = {one.copy_path for one in state.conflicts()}
         copies |= conflicts.noted_copies(self._root_fd)
+        # By name, wherever it lies: a copy moves with its folder, and its name is ours.
+        names = {copy.rpartition("/")[2] for copy in copies}
         ignore = self._policy.ignore
         if ignore is None:
-            return lambda path: path not in copies
+            return lambda path: path.rpartition("/")[2] not in names
         out_folders: dict[str, bool] = {"": False}
 
         def is_out(folder: str) -> bool:
@@ -225,7 +186,11 @@ class Engine:
                 out_folders[folder] = is_out(_folder_of(folder)) or ignore(folder, True)
             return out_folders[folder]
 
-        return lambda path: not (path in copies or is_out(_folder_of(path)) or ignore(path, False))
+        def is_in(path: RelPath) -> bool:
+            folder, _, name = path.rpartition("/")
+            return not (name in names or is_out(folder) or ignore(path, False))
+
+        return is_in
 
     def _check_root(self) -> None:
         """Halt if the root's name leads to another folder than the one that was opened."""
@@ -245,7 +210,7 @@ class Engine:
 
     def stop(self) -> None:
         """Start no further batch; those under way go on to their end."""
-        self._stopping = True
+        self._executor.stopping = True
 
     @property
     def is_acting(self) -> bool:
@@ -263,10 +228,9 @@ class Engine:
         deferred = await self._state.call(_deferred, settle) if settle else _Deferred()
         unread = await self._hash_what_must_be_compared(deferred.folders)
         local_unknown = [*scan.unknown, *deferred.files, *unread]
-        plan = await self._state.call(
+        plan, unmappable = await self._state.call(
             self._make_plan, local_unknown, listing.unknown, listing.files
         )
-        plan, unmappable = self._place(plan)
         left_out = [one for one in scan.unknown if one.expected]
         hiding = await self._state.call(_hiding, left_out)
         self._tell_left_out([one for one in left_out if one not in hiding])
@@ -357,7 +321,9 @@ class Engine:
     ) -> list[tuple[LocalEntry, bool]]:
         return [
             (entry, wanted)
-            for entry, wanted in await self._state.call(State.to_hash)
+            for entry, wanted in await self._state.call(
+                State.to_hash, renames=self._policy.rules.delete_up
+            )
             if entry.path not in unread and entry.path.rpartition("/")[0] not in not_in
         ]
 
@@ -397,8 +363,9 @@ class Engine:
         local: Sequence[Unknown],
         remote: Sequence[Unknown],
         remote_files: int,
-    ) -> Plan:
+    ) -> tuple[Plan, list[Problem]]:
         counts = state.counts()
+        problems: list[Problem] = []
         decisions = reconcile(
             state.local_entries(),
             state.remote_entries(),
@@ -408,8 +375,8 @@ class Engine:
             unknown_remote=remote,
             in_scope=self._scope(state),
         )
-        return make_plan(
-            decisions,
+        plan = make_plan(
+            self._placed(decisions, problems),
             guards=GuardFacts(
                 base_files=counts["files"],
                 local_files=counts["indexed"],
@@ -417,157 +384,23 @@ class Engine:
             ),
             limits=self._policy.limits,
             accept=self._policy.accept,
+            identity=f"{self._root} {self._reader!r}",
         )
+        return plan, problems
 
-    def _place(self, plan: Plan) -> tuple[Plan, list[Problem]]:
-        """Take out what the layout has no place for; it is reported, never guessed."""
-        problems: list[Problem] = []
-        kept: list[Decision] = []
-        for decision in plan.carry_out:
+    def _placed(self, decisions: Iterable[Decision], problems: list[Problem]) -> Iterator[Decision]:
+        """Leave out what the layout has no place for; it is reported, never guessed."""
+        for decision in decisions:
             if decision.verb is Verb.UPLOAD and decision.remote is None:
                 place = self._layout.address_of(decision.path)
                 if isinstance(place, Unmappable):
                     problems.append(Problem(decision.path, place.reason, place.hint))
                     continue
-            kept.append(decision)
-        return replace(plan, carry_out=tuple(kept)), problems
+            yield decision
 
     async def carry_out(self, view: View) -> Report:
         """Do what a plan says; each step looks again at the world just before it acts."""
-        report = Report(files=view.files, deferred=view.deferred)
-        plan = view.plan
-        report.plan_id = plan.plan_id
-        report.halted = "; ".join(guard.reason for guard in plan.held)
-        for waiting in plan.waiting:
-            if waiting.verb is Verb.CONFLICT:
-                report.conflicts += 1
-                report.conflict_list.append(waiting.path)
-        recorder = Recorder(self._state, report, self._progress)
-        transfers = [one for one in plan.carry_out if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
-        self._progress.start(len(transfers), sum(one.size for one in transfers))
-        await recorder.add(
-            Outcome(Decision(Verb.REPORT, RelPath(one.path)), problem=one) for one in view.problems
-        )
-        await recorder.add(
-            [
-                Outcome(one, local=one.local, remote=one.remote)
-                for one in plan.carry_out
-                if one.verb in _NO_ACT
-            ]
-        )
-        self._acting = True
-        try:
-            await self._transfer(transfers, recorder)
-            await in_thread(self._check_root)
-            for decision in plan.carry_out:
-                if self._stopping:
-                    break
-                if decision.verb is Verb.CONFLICT:
-                    await self._keep_both(decision, recorder)
-                elif decision.verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
-                    await recorder.add([await self._delete(decision)])
-        finally:
-            self._acting = False
-            await recorder.flush()
-        return report
-
-    async def _transfer(self, decisions: Sequence[Decision], recorder: Recorder) -> None:
-        """Carry out transfers, batch by batch, several at a time; nothing runs ahead."""
-        carriers = self._carriers()
-        todo = self._batches(decisions)
-
-        async def worker() -> None:
-            for verb, batch in todo:
-                if self._stopping:
-                    return
-                await recorder.add(await carriers[verb](batch))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._policy.transfers):
-                    group.create_task(worker())
-        except* FwsyncError as errors:
-            raise worst_of(errors) from None
-
-    def _carriers(self) -> dict[Verb, Callable[[Sequence[Decision]], Awaitable[list[Outcome]]]]:
-        advanced = self._progress.advanced
-        landing = Landing(self._root_fd, parts=PARTS, trash=self._trash)
-        carriers: dict[Verb, Callable[[Sequence[Decision]], Awaitable[list[Outcome]]]] = {
-            Verb.DOWNLOAD: Downloader(self._reader, landing, advanced).bring
-        }
-        if self._writer is not None:
-            carriers[Verb.UPLOAD] = Uploader(self._writer, self._root_fd, advanced).send
-        return carriers
-
-    def _batches(self, decisions: Sequence[Decision]) -> Iterator[tuple[Verb, list[Decision]]]:
-        features = self._reader.features
-        uploads = [one for one in decisions if one.verb is Verb.UPLOAD]
-        for batch in batches(uploads, most_files=features.put_limit, most_bytes=FETCH_BYTES):
-            yield Verb.UPLOAD, batch
-        downloads = [one for one in decisions if one.verb is Verb.DOWNLOAD]
-        most_files = min(features.fetch_limit, FETCH_FILES)
-        for batch in batches(downloads, most_files=most_files, most_bytes=FETCH_BYTES):
-            yield Verb.DOWNLOAD, batch
-
-    async def _keep_both(self, decision: Decision, recorder: Recorder) -> None:
-        """The remote keeps the name; the local bytes stay beside it, known by record.
-
-        The copy is recorded before it is made: one that nobody knows of would be sent up
-        as a new file after a crash.
-        """
-        rules = self._policy.rules
-        if rules.mode is Mode.UP or rules.conflict is ConflictPolicy.FAIL:
-            await recorder.add([Outcome(decision)])
-            return
-        local = decision.local
-        assert local is not None, f"{decision.path}: a conflict without a local file"
-        try:
-            copy = await self._state.call(
-                conflicts.choose_copy, self._root_fd, decision.path, local.on_disk, self._host
-            )
-            await recorder.add([Outcome(decision, conflict_copy=copy)])
-            await recorder.flush()
-            stamp = await in_thread(conflicts.make_copy, self._root_fd, local, copy)
-        except FileProblem as error:
-            problem = Problem.of(decision.path, error)
-            await recorder.add([Outcome(decision, problem=problem)])
-            return
-        fetch = replace(decision, verb=Verb.DOWNLOAD, local=replace(local, stamp=stamp))
-        await recorder.add(await self._carriers()[Verb.DOWNLOAD]([fetch]))
-
-    async def _delete(self, decision: Decision) -> Outcome:
-        """Delete one file, if both sides still are what the plan saw."""
-        try:
-            if decision.verb is Verb.DELETE_LOCAL:
-                await self._delete_local(decision)
-            else:
-                await self._delete_remote(decision)
-        except (AuthError, LocalError, Unavailable):
-            raise
-        except FwsyncError as error:
-            return Outcome(decision, problem=Problem.of(decision.path, error))
-        return Outcome(decision)
-
-    async def _delete_local(self, decision: Decision) -> None:
-        local = decision.local
-        assert local is not None, f"{decision.path}: nothing to delete here"
-        if await self._reader.look(decision.path) is not None:
-            raise SourceChanged(f"{decision.path}: is on the server after all; not deleted here")
-        await in_thread(
-            localfs.discard, self._root_fd, local.on_disk, local.stamp, trash=self._trash
-        )
-
-    async def _delete_remote(self, decision: Decision) -> None:
-        assert self._writer is not None, "a deletion there without a way to write"
-        assert decision.remote is not None, f"{decision.path}: nothing to delete there"
-        now = await self._writer.look(decision.path)
-        if now is None:
-            return
-        if now.etag != decision.remote.etag:
-            raise SourceChanged(
-                f"{decision.path}: changed on the server since the plan was made; not deleted"
-            )
-        await self._writer.delete(now, reason=self._policy.delete_reason)
+        return await self._executor.carry_out(view)
 
 
 def _deferred(state: State, settle: Settle) -> _Deferred:

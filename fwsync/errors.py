@@ -116,10 +116,14 @@ class Garbled(RemoteError):
 
 
 class Unavailable(RemoteError):
-    """No answer, or one that says to come back later."""
+    """No answer, or one that says to come back later.
+
+    ``silent``: nothing came in time, so the server may still be at work on the request.
+    """
 
     exit_code = Exit.UNAVAILABLE
     retryable = True
+    silent = False
 
     def __init__(
         self, message: str, *, status: int = 0, hint: str = "", retry_after_s: float | None = None

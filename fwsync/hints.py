@@ -71,13 +71,6 @@ _EVENTS: list[type[FileSystemEvent]] = [
     FileMovedEvent,
 ]
 
-#: File systems on which other hosts write, and inotify says nothing of it.
-_NETWORK = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gfs2"}
-    | {"glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs"}
-    | {"smb2", "smb3", "smbfs"}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Hint:
@@ -257,23 +250,6 @@ class Hints:
                 break
             names.append(name)
         return RelPath(unicodedata.normalize("NFC", "/".join(names)))
-
-
-def network_file_system(root: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """The type of the file system if other hosts write to it too (``nfs4``), or empty."""
-    try:
-        device = root.stat().st_dev
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in lines:
-        # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.split(" ", 1)[0]
-        if len(fields) > 2 and fields[2] == wanted and kind in _NETWORK:
-            return kind
-    return ""
 
 
 def _why_not(error: OSError) -> str:

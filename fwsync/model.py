@@ -248,6 +248,7 @@ class Report:
     difference_list: list[Problem] = field(default_factory=list)  #: left alone on purpose
     problem_list: list[Problem] = field(default_factory=list)
     conflict_list: list[RelPath] = field(default_factory=list)
+    copies: dict[RelPath, RelPath] = field(default_factory=dict)  #: of conflicts kept both ways
 
     @property
     def problems(self) -> int:

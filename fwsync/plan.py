@@ -88,6 +88,7 @@ def make_plan(
     guards: GuardFacts,
     limits: DeleteLimits,
     accept: str | None = None,
+    identity: str = "",
 ) -> Plan:
     """Put decisions in order, and hold back what a guard objects to.
 
@@ -97,10 +98,11 @@ def make_plan(
         limits: how much a run may delete.
         accept: the id of the plan that a person consented to. It lets this plan through
             only if it is that plan: same deletions, same overwrites, of the same content.
+        identity: of root and remote, so that no consent counts for another pair.
     """
     ordered = sorted(decisions, key=_order)
     risky = [decision for decision in ordered if is_risky(decision)]
-    plan_id = _plan_id(risky)
+    plan_id = _plan_id(risky, identity)
     tripped: tuple[Guard, ...] = ()
     if risky and accept != plan_id:
         tripped = _tripped(ordered, guards, limits)
@@ -150,8 +152,8 @@ def _rank(decision: Decision) -> int:
             return 0
 
 
-def _plan_id(risky: Sequence[Decision]) -> str:
-    """A name for exactly these decisions on exactly this content."""
+def _plan_id(risky: Sequence[Decision], identity: str) -> str:
+    """A name for exactly these decisions on exactly this content, here and there."""
     items = [
         (
             str(decision.verb),
@@ -161,7 +163,7 @@ def _plan_id(risky: Sequence[Decision]) -> str:
         )
         for decision in risky
     ]
-    return short_name(repr(items))[:_ID_DIGITS]
+    return short_name(repr((identity, items)))[:_ID_DIGITS]
 
 
 # -------------------------------------------------------------------------- the guards

@@ -277,17 +277,19 @@ class TerminalProgress(_Counting):
 
     def __init__(self, stream: TextIO | None = None, clock: Clock = time.monotonic) -> None:
         super().__init__(clock)
+        # Here and not in start(): importing it reads files, and start is called in the loop.
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread of its own: we sample
+        self._make_bar = tqdm
         self._stream = SafeStream(stream if stream is not None else sys.stderr)
         self._bar: Any = None
 
     def start(self, total_files: int, total_bytes: int) -> None:
         """A plan begins: a new bar, below the old one."""
-        from tqdm import tqdm
-
         self.close()
         super().start(total_files, total_bytes)
-        tqdm.monitor_interval = 0  # no thread of its own: we sample
-        self._bar = tqdm(
+        self._bar = self._make_bar(
             total=total_bytes,
             unit="B",
             unit_scale=True,
@@ -342,11 +344,11 @@ class LogProgress(_Counting):
         self._stream.flush()
 
     def close(self) -> None:
-        """The last line."""
-        if self._open:
-            self._open = False
-            if self.total_files or self.files:
-                self._show()
+        """The last line, of a run that was long enough to have had one before."""
+        long_enough = self._clock() - self._began >= self.every_s
+        if self._open and long_enough and self.total_files:
+            self._show()
+        self._open = False
 
     def _show(self) -> None:
         elapsed = max(self._clock() - self._began, 1e-6)

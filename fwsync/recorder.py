@@ -29,6 +29,11 @@ class Recorder:
         self._progress = progress
         self._waiting: list[Outcome] = []
         self._oldest_s = 0.0
+        self._failed: set[Verb] = set()
+
+    def failed(self, verb: Verb) -> bool:
+        """Did a decision of this kind come to nothing in this run?"""
+        return verb in self._failed
 
     async def add(self, outcomes: Iterable[Outcome]) -> None:
         """Take outcomes; they are durable after the next flush."""
@@ -36,6 +41,8 @@ class Recorder:
             if not self._waiting:
                 self._oldest_s = time.monotonic()
             self._waiting.append(outcome)
+            if outcome.problem is not None:
+                self._failed.add(outcome.decision.verb)
             count(self._report, outcome)
             self._progress.finished(outcome)
         waited = time.monotonic() - self._oldest_s
@@ -67,6 +74,8 @@ def count(report: Report, outcome: Outcome) -> None:
     elif verb is Verb.CONFLICT:
         report.conflicts += 1
         report.conflict_list.append(path)
+        if outcome.conflict_copy is not None:
+            report.copies[path] = outcome.conflict_copy
     elif verb is Verb.REPORT:
         report.skipped += 1
         report.difference_list.append(Problem(path, outcome.decision.reason))

@@ -281,7 +281,8 @@ def locate(
         root_lock = folder / "lock"
     else:
         # By device and inode, so that other spellings and bind mounts of the root meet.
-        here = root.stat()
+        with local_error(f"{root}: cannot be looked at"):
+            here = root.stat()
         root_lock = home / f"root-{here.st_dev:x}-{here.st_ino:x}.lock"
     return Place(
         root=root,

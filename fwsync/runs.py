@@ -11,11 +11,14 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fwsync import locks, roots
+from fwsync.config import environment
 from fwsync.engine import Settle
 from fwsync.errors import Exit, FwsyncError, UsageError
 from fwsync.model import Mode, Problem, Report, Verb
@@ -32,6 +35,8 @@ from fwsync.sessions import (
     settings_of,
 )
 from fwsync.state import OpenProblem, Run, State, open_state
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,17 @@ def run(
     Raises:
         FwsyncError: it could not start, or could not go on. What was done stays done.
     """
-    return asyncio.run(_run(mode, folder, target, flags, config, progress or NoProgress()))
+    return _drive(_run(mode, folder, target, flags, config, progress or NoProgress()))
+
+
+def _drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; in a thread where a loop runs here already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1, thread_name_prefix="fwsync") as executor:
+        return executor.submit(asyncio.run, work).result()
 
 
 async def _run(
@@ -171,7 +186,7 @@ def run_plan(
     progress: Progress | None = None,
 ) -> Planned:
     """What a run would do; nothing is written, here, there or in the state."""
-    return asyncio.run(_plan(mode, folder, target, flags, config, progress or NoProgress()))
+    return _drive(_plan(mode, folder, target, flags, config, progress or NoProgress()))
 
 
 async def _plan(
@@ -220,7 +235,7 @@ def run_verify(
         progress: is told what happens.
         deep: read every file again, and trust no recorded hash.
     """
-    return asyncio.run(_verify(folder, target, flags, config, progress or NoProgress(), deep))
+    return _drive(_verify(folder, target, flags, config, progress or NoProgress(), deep))
 
 
 async def _verify(
@@ -265,7 +280,7 @@ def read_status(
     """
     settings = settings_of(flags, config)
     root = roots.prepare_root(folder)
-    place = roots.locate(root, target, state_option=settings.state, env=os.environ)
+    place = roots.locate(root, target, state_option=settings.state, env=environment())
     source = place.work_copy_of or place.state_file
     if not source.exists():
         raise UsageError(

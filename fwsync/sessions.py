@@ -1,8 +1,7 @@
 """A session: settings, key, root, state, remote and engine, opened in the right order.
 
 The one rule: whatever may be refused is refused before anything is written, and what was
-opened is closed in the opposite order, whatever happens. This is the room that is handed
-the process's environment.
+opened is closed in the opposite order, whatever happens.
 """
 
 from __future__ import annotations
@@ -19,10 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiofiles
+
 from fwsync import localfs, locks, roots
-from fwsync.config import Settings, load_settings
-from fwsync.engine import Engine, Policy
+from fwsync.config import Settings, environment, load_settings
+from fwsync.engine import Engine
 from fwsync.errors import Forbidden, Halted, LocalError, UsageError
+from fwsync.executor import Policy
 from fwsync.keys import ApiKey, find_key
 from fwsync.layout import DEFAULT_TEMPLATE, Layout, label_of
 from fwsync.model import Mode, RelPath, Unknown
@@ -90,7 +92,7 @@ def settings_of(flags: Flags, config: Path | None) -> Settings:
         UsageError: one of them is unknown or cannot be used.
     """
     wanted = {name: value for name, value in flags.items() if name not in _OF_THE_RUN}
-    return load_settings(wanted, config_file=config, env=os.environ, cwd=Path.cwd())
+    return load_settings(wanted, config_file=config, env=environment(), cwd=Path.cwd())
 
 
 @asynccontextmanager
@@ -105,7 +107,7 @@ async def open_api(key: ApiKey, settings: Settings) -> AsyncIterator[Api]:
     async with Api(
         key.base_url,
         key.secret,
-        ca_file=os.environ.get("FW_SSL_CERT_FILE") or None,
+        ca_file=environment().get("FW_SSL_CERT_FILE") or None,
         patience_s=patience_s,
         in_flight=max(16, settings.transfers or 0),
     ) as api:
@@ -145,7 +147,7 @@ async def open_session(
     if mode is not Mode.DOWN or os.path.lexists(folder):  # noqa: ASYNC240 - one look, at the start
         roots.prepare_root(folder)  # what is wrong here is said before the server is asked
     target = target or settings.project or _profile_project(settings, folder)
-    found = find_key(key_file=settings.api_key_file, env=os.environ)
+    found = find_key(key_file=settings.api_key_file, env=environment())
     if found.warning:
         progress.note(f"warning: {found.warning}")
     async with contextlib.AsyncExitStack() as stack:
@@ -156,7 +158,7 @@ async def open_session(
             root,
             f"{api.url.origin()} {scope.id}" if scope else None,
             state_option=settings.state,
-            env=os.environ,
+            env=environment(),
         )
         if place.note:
             progress.note(place.note)
@@ -177,7 +179,7 @@ async def open_session(
             reader=remote,
             writer=None if mode is Mode.DOWN else remote,
             layout=layout,
-            policy=_policy(mode, settings, flags, partial_names),
+            policy=_policy(mode, settings, flags, [*partial_names, *await _filters(settings)]),
             progress=progress,
             host=socket.gethostname().partition(".")[0] or "host",
         )
@@ -288,7 +290,7 @@ def _profile_project(settings: Settings, folder: Path) -> str | None:
     return profile.project if profile is not None else None
 
 
-def _policy(mode: Mode, settings: Settings, flags: Flags, partial_names: Sequence[str]) -> Policy:
+def _policy(mode: Mode, settings: Settings, flags: Flags, left_out: Sequence[str]) -> Policy:
     cap = settings.max_delete
     rules = Rules(
         mode=mode,
@@ -304,19 +306,20 @@ def _policy(mode: Mode, settings: Settings, flags: Flags, partial_names: Sequenc
         accept=flags.get("accept_deletes"),
         delete_reason=settings.delete_reason,
         transfers=settings.transfers or 8,
-        ignore=ignore_rules((*partial_names, *_filters(settings)), settings.include),
+        ignore=ignore_rules(left_out, settings.include),
     )
 
 
-def _filters(settings: Settings) -> list[str]:
+async def _filters(settings: Settings) -> list[str]:
     """What is left out: the patterns of the file first, so that a flag has the last word."""
     if settings.filter_from is None:
         return list(settings.exclude)
     try:
-        text = settings.filter_from.read_text(encoding="utf-8")
+        async with aiofiles.open(settings.filter_from, encoding="utf-8") as file:
+            patterns = (await file.read()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"filter_from: {settings.filter_from} cannot be read ({error})") from None
-    return [*text.splitlines(), *settings.exclude]
+    return [*patterns, *settings.exclude]
 
 
 async def _layout(state: StateThread, settings: Settings, scope: Scope) -> Layout:

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from fwsync.errors import Exit
-from fwsync.model import Decision, Problem, Report, Verb
+from fwsync.model import Decision, Problem, RelPath, Report, Verb
 from fwsync.plan import Plan
 from fwsync.progress import JsonLines, Progress, choose_progress, plural, printable, say, size_text
 from fwsync.runs import Planned
@@ -86,10 +86,8 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
 
 
 def _tell(done: Report) -> None:
-    _list("problem", [f"{one.path}: {one.message}" for one in done.problem_list])
-    for hint in dict.fromkeys(one.hint for one in done.problem_list if one.hint):
-        say(f"hint: {printable(hint)}")
-    _list("conflict", [f"{path}: changed on both sides" for path in done.conflict_list])
+    _list("problem", [_told(one) for one in done.problem_list])
+    _list("conflict", [_conflict(path, done) for path in done.conflict_list])
     kind = "differs" if done.command == "verify" else "left alone"
     _list(kind, [f"{one.path}: {one.message}" for one in done.difference_list])
     if done.halted:
@@ -117,6 +115,17 @@ def _one_line(done: Report) -> str:
     return f"{done.command}: {what}{moved}; {plural(done.files, 'file')} here ({cost})"
 
 
+def _told(problem: Problem) -> str:
+    text = f"{problem.path}: {problem.message}"
+    return f"{text} ({problem.hint})" if problem.hint else text
+
+
+def _conflict(path: RelPath, done: Report) -> str:
+    copy = done.copies.get(path)
+    kept = f"; the server's is in place, yours is {copy}" if copy else "; nothing was touched"
+    return f"{path}: both sides have other bytes{kept}"
+
+
 def _list(kind: str, texts: list[str]) -> None:
     for text in texts[:SAMPLE]:
         say(f"{kind}: {printable(text)}")
@@ -138,7 +147,7 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
         for decision in decisions:
             what = _VERBS[decision.verb]
             say(f"{what:>18}  {printable(decision.path)}  ({decision.reason})")
-        _list("problem", [f"{one.path}: {one.message}" for one in planned.problems])
+        _list("problem", [_told(one) for one in planned.problems])
         say(_plan_line(planned.plan))
     if planned.plan.waiting:
         return Exit.HALTED

@@ -288,19 +288,24 @@ class State:
             db.execute("UPDATE local_file SET etag = NULL, digest = NULL, hashed_at_ns = NULL")
 
     def to_hash(
-        self, *, after: str = "", limit: int | None = None
+        self, *, after: str = "", limit: int | None = None, renames: bool = False
     ) -> list[tuple[LocalEntry, bool]]:
         """The files to read before the three trees can be compared, sorted by path.
 
         Args:
             after: start behind this path; for taking them in parts.
             limit: at most so many; None: all.
+            renames: also new files as large as one that is gone, which they may be.
 
         Returns:
             Each with whether its digest is wanted too, or only its tag.
         """
         self._need_listing()
-        arguments = {"after": after, "limit": -1 if limit is None else limit}
+        arguments = {
+            "after": after,
+            "limit": -1 if limit is None else limit,
+            "renames": int(renames),
+        }
         rows = self._db.ask(TO_HASH, arguments | self._granularity)
         return [(to_local(row), bool(row[9])) for row in rows]
 

@@ -26,11 +26,15 @@ SELECT path, size, mtime_ns, ctime_ns, device, inode, disk_path, etag, digest, w
     SELECT l.path, l.size, mtime_ns, ctime_ns, device, inode, disk_path, {_KNOWN},
         b.size IS l.size AS like_base, r.size IS l.size AS like_remote,
         b.local_etag AS base_etag,
-        r.size IS l.size AND r.digest IS NOT NULL AND r.etag IS NOT b.remote_etag AS wanted
+        r.size IS l.size AND r.digest IS NOT NULL AND r.etag IS NOT b.remote_etag AS wanted,
+        :renames AND b.path IS NULL AND l.size IN (
+            SELECT gone.size FROM base AS gone LEFT JOIN local_file AS here USING (path)
+            WHERE here.path IS NULL
+        ) AS maybe_renamed
     FROM local_file AS l LEFT JOIN base AS b USING (path)
         LEFT JOIN temp.remote_file AS r USING (path)
     WHERE l.path > :after
-) WHERE iif(etag IS NULL, like_base OR like_remote,
+) WHERE iif(etag IS NULL, like_base OR like_remote OR maybe_renamed,
     digest IS NULL AND wanted AND etag IS NOT base_etag)
 ORDER BY path LIMIT :limit
 """  # noqa: S608 - put together from constants

@@ -7,9 +7,11 @@ the file itself did not change while it passed.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random as dice
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from fwsync import localfs
@@ -44,6 +46,12 @@ MISTAKEN = 3
 #: How often a file is sent before it is reported, where the server answers other
 #: questions but never this one. Between tries the pacer of the host waits.
 UNANSWERED = 8
+
+#: The longest pause between two tries of one file, in seconds.
+RETRY_PAUSE_S = 10.0
+
+#: Pauses before each look for a file whose whole body went out and was not answered.
+COMMIT_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 class Source:
@@ -140,11 +148,17 @@ class Uploader:
         root_fd: the root, open for as long as this lives.
         advanced: told of every piece of content that goes out: path and bytes, which
             are negative when a file has to start again.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
-        self, remote: Remote, root_fd: int, advanced: Callable[[RelPath, int], None]
+        self,
+        remote: Remote,
+        root_fd: int,
+        advanced: Callable[[RelPath, int], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._remote = remote
         self._root_fd = root_fd
         self._advanced = advanced
@@ -185,6 +199,21 @@ class Uploader:
                     finished.append(judged)
         return finished
 
+    async def _taken_after_all(
+        self, decision: Decision, source: Source, error: Unavailable, tries: int
+    ) -> RemoteEntry | None:
+        """The server's entry, if it took the file although no answer said so.
+
+        Looks before the file is sent twice. Each look also waits, up to the patience,
+        until the server answers again.
+        """
+        for pause_s in _pauses(source, error, tries):
+            await self._sleep(pause_s)
+            there = await self._remote.look(decision.path)
+            if there is not None and there.digest and _difference(source, there) is None:
+                return there
+        return None
+
     async def _no_longer_so(self, decision: Decision) -> Problem | None:
         """Look again before replacing what the server holds (scenario S40).
 
@@ -224,10 +253,13 @@ class Uploader:
         if isinstance(error, AuthError | LocalError):
             raise error
         if isinstance(error, Unavailable):
-            # The answer may have been lost after the server took the file: look before
-            # sending it twice. The look also waits until the server answers again.
-            there = await self._remote.look(decision.path)
-            if there is not None and there.digest and _difference(source, there) is None:
+            try:
+                there = await self._taken_after_all(decision, source, error, tries)
+            except (AuthError, Unavailable):
+                raise
+            except FwsyncError as unclear:
+                return Outcome(decision, problem=Problem.of(decision.path, unclear))
+            if there is not None:
                 return _done(decision, source, there)
             most = UNANSWERED
         else:
@@ -235,6 +267,18 @@ class Uploader:
         if tries < most:
             return None
         return Outcome(decision, problem=Problem.of(decision.path, error))
+
+
+def _pauses(source: Source, error: Unavailable, tries: int) -> Sequence[float]:
+    """How long to wait before each look, in seconds.
+
+    A server that has every byte and says nothing may need long to commit them (it hashes,
+    it copies); a second body sent into that would be a second version. In all other cases
+    one pause keeps a server that is down from being sent body after body.
+    """
+    if error.silent and source.seen is not None:
+        return COMMIT_PAUSES_S
+    return (0.0, dice.uniform(0.0, min(RETRY_PAUSE_S, 0.1 * 2**tries)))  # noqa: S311 - no secret
 
 
 def _was_taken(decision: Decision, entry: RemoteEntry) -> bool:

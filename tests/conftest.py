@@ -66,10 +66,19 @@ MAY_BLOCK: tuple[tuple[str, str, frozenset[str]], ...] = (
     # A lazy import (start-up under 0.15 s) reads files once, in whatever task comes first.
     *(
         (call, "<frozen importlib._bootstrap>", frozenset({"_find_and_load"}))
-        for call in ("io.BufferedReader.read", "os.listdir", "os.stat", "os.getcwd")
+        for call in (
+            "io.BufferedReader.read",
+            "io.TextIOWrapper.read",
+            "os.listdir",
+            "os.stat",
+            "os.getcwd",
+        )
     ),
     # The log goes to stderr as journald and people read it: a line at a time.
     ("io.TextIOWrapper.write", "logging/__init__.py", frozenset({"emit"})),
+    # So do progress and notes, through a stream that may break.
+    ("io.TextIOWrapper.write", "fwsync/progress.py", frozenset({"write"})),
+    ("io.BufferedWriter.write", "fwsync/progress.py", frozenset({"write", "flush"})),
 )
 
 

@@ -81,7 +81,9 @@ def error_for_status(
     if status in (404, 410):
         return NotFound(text, status=status)
     if status in _LATER:
-        return Unavailable(text, status=status, retry_after_s=asked_s)
+        later = Unavailable(text, status=status, retry_after_s=asked_s)
+        later.silent = status == 504  # a proxy that lost patience with what is behind it
+        return later
     if 400 <= status < 500 or status in (501, 505, 507):
         return Refused(text, status=status)
     if status >= 500:
@@ -117,7 +119,10 @@ def failure_for(error: Exception, url: URL, what: str, clean: Cleaner) -> Failur
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return _not_reached(error, host, what, clean)
     if isinstance(error, TimeoutError):
-        return _later(f"{what}: nothing came from or went to {host} for too long")
+        silence = _later(f"{what}: nothing came from or went to {host} for too long")
+        if isinstance(silence.error, Unavailable):
+            silence.error.silent = True
+        return silence
     if isinstance(error, aiohttp.InvalidURL):
         return Failure(Garbled(f"{what}: not an address that can be asked"), final=True)
     if isinstance(error, aiohttp.ClientResponseError):

@@ -188,7 +188,7 @@ class Flywheel:
         place = self._place(upload.path)
         if "/" in place.name or "\0" in place.name or place.name in ("", ".", ".."):
             raise FileProblem(
-                f"{upload.path}: {place.name!r} cannot be the name of a file there",
+                f"{upload.path}: {place.name!r} cannot be the name of a file on the server",
                 hint="rename it",
             )
         try:

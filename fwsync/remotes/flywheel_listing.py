@@ -180,7 +180,9 @@ class Listing:
                 try:
                     known = await self._one(step, id_)
                 except NotFound:
-                    return None
+                    # A file that is listed in a container that is not there: one of the
+                    # two is out of date, and nothing follows from either.
+                    return Unknown(above.folder, f"the {step} of {wire.name!r} is not to be found")
                 except RemoteError as error:
                     _end_if_silent(error)
                     return Unknown(above.folder, error.message)

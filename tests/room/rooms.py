@@ -13,8 +13,9 @@ from pathlib import Path
 
 from fwsync import localfs
 from fwsync.digest import ContentHasher, Digest
-from fwsync.engine import Engine, Policy, Settle
+from fwsync.engine import Engine, Settle
 from fwsync.errors import FwsyncError, Unavailable
+from fwsync.executor import Policy
 from fwsync.layout import Layout
 from fwsync.model import (
     ConflictPolicy,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fwsync import engine as room
+from fwsync import conflicts as room
 from fwsync.model import ConflictPolicy, Mode, Report
 from fwsync.state import State
 from tests.room.rooms import (

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fwsync import engine as room
+from fwsync import conflicts as room
 from fwsync.errors import LocalError, Unavailable
 from fwsync.model import Mode, RelPath, Report, Unknown
 from fwsync.roots import part_name

@@ -14,7 +14,7 @@ import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask, WatchDescriptor
 
 from fwsync import hints as hints_module
-from fwsync.hints import Hint, Hints, network_file_system
+from fwsync.hints import Hint, Hints
 from fwsync.model import RelPath
 
 WAIT_S = 30  # never waited in full when all is well
@@ -324,21 +324,6 @@ async def test_stopping_twice_is_fine_and_leaves_no_thread(tmp_path: Path) -> No
     assert len(inside) == 3
     assert not any(one.is_alive() for one in inside)
     assert threading.active_count() <= before + 2  # the loop's own executor, the stopper
-
-
-def test_a_network_file_system_is_known_by_its_type(tmp_path: Path) -> None:
-    device = tmp_path.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        f"36 35 0:99 / /x rw - cifs //a/b rw\n37 35 {number} / /y rw shared:1 - nfs4 srv:/e rw\n"
-    )
-
-    assert "nfs4" == network_file_system(tmp_path, mounts)
-    mounts.write_text(f"37 35 {number} / /y rw - ext4 /dev/sda rw\n")
-    assert "" == network_file_system(tmp_path, mounts)
-    assert "" == network_file_system(tmp_path, tmp_path / "none")
-    assert "" == network_file_system(tmp_path / "none", mounts)
 
 
 def test_a_hint_is_true_if_it_says_anything() -> None:

@@ -47,6 +47,10 @@ class Told:
         assert self.at[path] >= 0
 
 
+async def no_wait(_seconds: float) -> None:
+    """Nothing sleeps here."""
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "root").mkdir()
@@ -71,7 +75,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def uploader(shelf: Shelf, root_fd: int, told: Told) -> Uploader:
-    return Uploader(shelf, root_fd, told.advanced)
+    return Uploader(shelf, root_fd, told.advanced, no_wait)
 
 
 def recorded(outcomes: list[Outcome]) -> list[Outcome]:

@@ -1,0 +1,139 @@
+"""Conflict copies are known by record: they stay here, and go when the user has done with them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+
+from fwsync.model import Mode, RelPath
+from fwsync.remotes.flywheel import Flywheel, resolve_project
+from fwsync.state import State
+from tests.room.rooms import (
+    LAYOUT,
+    Bench,
+    Ground,
+    Shelf,
+    did,
+    ground,
+    grown,
+    plant,
+    workbench,
+)
+
+X = "s/e/a/x.dcm"
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Ground]:
+    async with ground(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def bench(server: Ground, tmp_path: Path) -> AsyncIterator[Bench]:
+    """A root with one conflict, and its copy."""
+    async with workbench(tmp_path, server.connect) as bench:
+        plant(bench.root, {X: b"mine"})
+        await server.put({X: b"theirs"})
+        report = await bench.cycle()
+        assert [X] == report.conflict_list
+        yield bench
+
+
+def copies(root: Path) -> list[str]:
+    return [path for path in grown(root) if "fwsync-conflict" in path]
+
+
+def open_conflicts(state: State) -> list[str]:
+    return [one.path for one in state.conflicts()]
+
+
+def problems(state: State) -> list[str]:
+    return [one.path for one in state.problems()]
+
+
+@pytest.mark.parametrize("mode", [Mode.UP, Mode.BOTH])
+async def test_a_copy_does_not_go_up_after_the_state_is_deleted(
+    mode: Mode, server: Ground, bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    async with workbench(tmp_path / "other", server.connect) as anew:
+        anew.root = bench.root
+        report = await anew.cycle(mode)
+
+        assert {"adopted": 1} == did(report)
+        assert {} == did(await anew.cycle(mode))
+    assert [b"mine"] == [grown(bench.root)[path] for path in copies(bench.root)]
+    assert {X: b"theirs"} == await server.held()
+
+
+async def test_a_copy_does_not_go_to_a_second_project(
+    server: Ground, bench: Bench, tmp_path: Path
+) -> None:
+    other = await resolve_project(server.api, "lab/other", create_project=True)
+    there = Ground(server.sandbox, server.api, other)
+    (tmp_path / "other").mkdir()
+    async with workbench(
+        tmp_path / "other", lambda: Flywheel(server.api, [other], LAYOUT)
+    ) as second:
+        second.root = bench.root
+        report = await second.cycle(Mode.UP)
+
+        assert 1 == report.uploaded
+        assert not await there_is_news(second)
+    assert {X: b"theirs"} == await there.held()
+    assert 1 == len(copies(bench.root))
+
+
+async def there_is_news(bench: Bench) -> bool:
+    with bench.engine(Mode.UP) as engine:
+        return await engine.anything_new(again=True)
+
+
+async def test_deleting_the_copy_closes_the_conflict(bench: Bench) -> None:  # S34
+    assert [X] == await bench.state.call(open_conflicts)
+
+    await bench.cycle()
+    assert [X] == await bench.state.call(open_conflicts)
+
+    (bench.root / copies(bench.root)[0]).unlink()
+    assert {} == did(await bench.cycle())
+    assert [] == await bench.state.call(open_conflicts)
+
+
+async def test_a_copy_that_is_moved_elsewhere_closes_the_conflict_and_goes_up(
+    server: Ground, bench: Bench
+) -> None:
+    (bench.root / copies(bench.root)[0]).rename(bench.root / "s/e/a/mine.dcm")
+
+    assert 1 == (await bench.cycle()).uploaded
+    assert [] == await bench.state.call(open_conflicts)
+    assert {X: b"theirs", "s/e/a/mine.dcm": b"mine"} == await server.held()
+
+
+async def test_a_copy_that_moves_with_its_folder_does_not_go_up(
+    server: Ground, bench: Bench
+) -> None:
+    (bench.root / "s/e/a").rename(bench.root / "s/e/moved")
+
+    for _ in range(2):
+        await bench.cycle(delete_up=False)
+
+        assert {X: b"theirs", "s/e/moved/x.dcm": b"theirs"} == await server.held()
+
+
+async def test_a_problem_that_is_gone_is_dropped(tmp_path: Path) -> None:
+    shelf = Shelf({X: b"x"})
+    shelf.gives[X] = repeat(b"not what is listed")
+    (tmp_path / "by shelf").mkdir()
+    async with workbench(tmp_path / "by shelf", lambda: shelf) as bench:
+        await bench.cycle()
+        assert [X] == await bench.state.call(problems)
+
+        shelf.gives.clear()
+        await bench.cycle()
+        assert [] == await bench.state.call(problems)
+        assert [RelPath(X)] == [path for path in shelf.listing if path in grown(bench.root)]
