@@ -1,0 +1,114 @@
+"""fwsync in a process where one operation on files fails: ``shim.py SPEC ARGS…``.
+
+SPEC is JSON:
+
+- ``fail_at``: the number of the operation that fails, from 1; 0: none.
+- ``for_good``: every later one fails too.
+- ``errno``: what it fails with, as a number.
+- ``log``: a file that gets a line for each operation, so that they can be counted.
+- ``room``: bytes that can be written; then there is no space left.
+
+Only operations on files below ``below`` count: with ``dir_fd`` or a descriptor they are found
+through ``/proc``. What SQLite does is its own, in C, and no concern of this.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Operations that can fail, and where their path or descriptor stands among the arguments.
+OPERATIONS = (
+    "open", "write", "fsync", "link", "rename", "replace",
+    "mkdir", "unlink", "utime", "stat", "read", "readv", "scandir",
+)  # fmt: skip
+
+
+class Shim:
+    """Stands between the program and ``os``."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._fail_at = int(spec.get("fail_at", 0))
+        self._for_good = bool(spec.get("for_good"))
+        self._errno = int(spec.get("errno", errno.EIO))
+        self._below = str(spec["below"])
+        self._room: int | None = spec.get("room")
+        self._log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        self._names = tuple(spec.get("operations", OPERATIONS))
+        self._count = 0
+        self._lock = threading.Lock()
+        self._write = os.write
+
+    def install(self) -> None:
+        """Put it there; what has been imported from ``os`` by name is not reached."""
+        for name in self._names:
+            setattr(os, name, self._around(name, getattr(os, name)))
+
+    def _around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            target = self._target(args, kwargs)
+            if target is not None:
+                self._strike(name, target)
+                if name == "write" and self._room is not None:
+                    return self._within_room(call, *args)
+            return call(*args, **kwargs)
+
+        return called
+
+    def _within_room(self, call: Callable[..., Any], fd: int, data: Any) -> Any:
+        with self._lock:
+            assert self._room is not None
+            size = memoryview(data).nbytes
+            if size > self._room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._room -= size
+        return call(fd, data)
+
+    def _target(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """The file that is meant, if it is one that counts."""
+        first = args[0] if args else "."
+        folder = kwargs.get("dir_fd", kwargs.get("src_dir_fd"))
+        try:
+            if isinstance(first, int):
+                path = str(Path(f"/proc/self/fd/{first}").readlink())
+            else:
+                path = os.fsdecode(first)
+                if folder is not None:
+                    path = str(Path(f"/proc/self/fd/{folder}").readlink() / path)
+        except OSError:
+            return None
+        ours = path == self._below or path.startswith(f"{self._below}/")
+        state = path.partition("/.fwsync/")[2].startswith("state.db")
+        return path if ours and not state else None
+
+    def _strike(self, name: str, target: str) -> None:
+        with self._lock:
+            self._count += 1
+            struck = self._count == self._fail_at or (
+                self._for_good and 0 < self._fail_at <= self._count
+            )
+            self._write(self._log, os.fsencode(f"{self._count} {name} {target}\n"))
+        if struck:
+            raise OSError(self._errno, os.strerror(self._errno))
+
+
+def main() -> None:
+    """Run fwsync with the shim in place."""
+    spec = json.loads(sys.argv[1])
+    sys.argv = ["fwsync", *sys.argv[2:]]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    # All is imported before: an import that fails is no fault of a user's disk.
+    from fwsync import cli, daemon, runs, show  # noqa: F401
+
+    Shim(spec).install()
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
