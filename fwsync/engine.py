@@ -18,7 +18,6 @@ from fwsync import conflicts, localfs, scanner
 from fwsync.errors import (
     FwsyncError,
     Halted,
-    worst_of,
 )
 from fwsync.executor import Executor, Policy, View
 from fwsync.layout import Layout, Unmappable
@@ -39,7 +38,7 @@ from fwsync.progress import Progress
 from fwsync.reconcile import Rules, reconcile
 from fwsync.recorder import RECORD_COUNT
 from fwsync.state import ScanSummary, State, StateThread
-from fwsync.threads import in_thread
+from fwsync.threads import in_thread, workers
 
 #: Waits before each round of hashing, in seconds: the first round starts at once; files
 #: whose stamp is as young as their hash come again when a clock tick has passed.
@@ -258,12 +257,9 @@ class Engine:
 
     async def _see_both(self) -> tuple[ScanSummary, _Listed]:
         """Scan and list side by side: one waits for the disk, the other for the network."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                scan = group.create_task(self._state.call(self._scan))
-                listing = group.create_task(self._list())
-        except* FwsyncError as errors:
-            raise worst_of(errors) from None
+        async with workers() as group:
+            scan = group.create_task(self._state.call(self._scan))
+            listing = group.create_task(self._list())
         return scan.result(), listing.result()
 
     def _scan(self, state: State) -> ScanSummary:
@@ -349,12 +345,9 @@ class Engine:
                     hashed = []
             await self._state.call(State.remember, hashed)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(HASHERS):
-                    group.create_task(worker())
-        except* FwsyncError as errors:
-            raise worst_of(errors) from None
+        async with workers() as group:
+            for _ in range(HASHERS):
+                group.create_task(worker())
         return unread
 
     def _make_plan(

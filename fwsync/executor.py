@@ -6,7 +6,6 @@ saw it is left alone, and is the next run's business.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,7 +19,6 @@ from fwsync.errors import (
     LocalError,
     SourceChanged,
     Unavailable,
-    worst_of,
 )
 from fwsync.model import (
     ConflictPolicy,
@@ -40,7 +38,7 @@ from fwsync.reconcile import Rules
 from fwsync.recorder import Recorder
 from fwsync.roots import RESERVED
 from fwsync.state import StateThread
-from fwsync.threads import in_thread
+from fwsync.threads import in_thread, workers
 from fwsync.uploader import Uploader
 
 #: Below the root, and on its file system: parts on their way, and what was replaced.
@@ -184,12 +182,9 @@ class Executor:
                     return
                 await recorder.add(outcomes)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._policy.transfers):
-                    group.create_task(worker())
-        except* FwsyncError as failed:
-            raise worst_of(failed) from None
+        async with workers() as group:
+            for _ in range(self._policy.transfers):
+                group.create_task(worker())
         if errors:
             raise max(errors, key=lambda error: error.exit_code)
 

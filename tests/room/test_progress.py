@@ -296,8 +296,18 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code() -> None:
     assert (7, b"") == (child.returncode, errors)
 
 
-async def test_the_event_loop_may_tell_it() -> None:
-    clock = Clock()
-    for progress in (LogProgress(None, clock), TerminalProgress(None, clock)):
+@pytest.fixture
+def displays(clock: Clock) -> list[Progress]:
+    """Made as the command line makes them: before there is a loop."""
+    return [LogProgress(None, clock), TerminalProgress(None, clock), JsonProgress(None, clock)]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def test_the_event_loop_may_tell_it(displays: list[Progress], clock: Clock) -> None:
+    for progress in displays:
         run(progress, clock, seconds=12)
-    JsonProgress(None, clock).note("told")
+        progress.note("told")
