@@ -10,6 +10,7 @@ import json as json_module
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -281,6 +282,7 @@ class TerminalProgress(_Counting):
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # no thread of its own: we sample
+        tqdm.set_lock(threading.RLock())  # nor a lock between processes
         self._make_bar = tqdm
         self._stream = SafeStream(stream if stream is not None else sys.stderr)
         self._bar: Any = None
