@@ -1,5 +1,6 @@
 """The wheel carries all that fwsync reads from its own package."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,29 @@ def test_the_state_starts_from_sql_in_the_wheel(wheel: Path) -> None:
         numbered = sorted(n for n in archive.namelist() if n.startswith("fwsync/state.db/"))
 
     assert "fwsync/state.db/0001_initial.sql" in numbered
+
+
+def test_a_state_opens_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = """
+import pathlib, sys
+import fwsync.state as room
+with room.open_state(pathlib.Path(sys.argv[1])) as state:
+    print(pathlib.Path(room.__file__).parent.parent, state.counts()["files"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "state.db")],
+        env={"PYTHONPATH": str(tmp_path / "installed"), "PATH": os.environ["PATH"]},
+        cwd=tmp_path,  # not where the sources lie
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert f"{tmp_path / 'installed'} 0\n" == done.stdout
+    assert (tmp_path / "state.db").read_bytes().startswith(b"SQLite format 3")
 
 
 def test_the_wheel_names_the_command_and_the_licence(wheel: Path) -> None:
