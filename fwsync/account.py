@@ -25,20 +25,30 @@ def login(key_file: Path | None, *, as_json: bool) -> Exit:
     if key_file is not None:
         found = find_key(key_file=key_file, env=environment())
     else:
-        found = FoundKey(parse_key(_ask(), place="what was entered"), "what was entered")
+        found = FoundKey(parse_key(_asked(), place="what was entered"), "what was entered")
 
     async def check() -> str:
         settings = settings_of({}, None)
         async with open_api(found.key, settings) as api:
             return (await check_login(api)).id
 
-    who = asyncio.run(check())
+    try:
+        who = asyncio.run(check())
+    except AuthError as error:
+        raise AuthError(
+            error.message, hint="copy the key from your profile page again, all of it"
+        ) from None
     place = store_key(found.key, env=environment(), keyring=True)
     if as_json:
         JsonLines(sys.stdout).write("login", user=who, host=found.key.host, stored_in=place)
     else:
         say(f"logged in to {found.key.host} as {printable(who)}; the key is in {place}")
     return Exit.IN_STEP
+
+
+def _asked() -> str:
+    """The key, also from a pasted line of shell: ``export FWSYNC_API_KEY=…``."""
+    return _ask().strip().removeprefix("export ").removeprefix("FWSYNC_API_KEY=")
 
 
 def _ask() -> str:
@@ -99,11 +109,19 @@ def status(
     say(f"folder      {printable(str(known.root))}")
     say(f"project     {printable(known.remote) or 'none yet'}")
     say(f"state       {known.state_file}")
-    say(f"in step     {plural(known.files, 'file')}, {size_text(known.bytes)}")
+    in_step = known.files - known.held
+    say(f"in step     {plural(in_step, 'file')} when last compared, of {size_text(known.bytes)}")
     if known.last is not None:
         ago = duration_text(max(0.0, time.time() - known.last.started_ns / 1e9))
         at = datetime.fromtimestamp(known.last.started_ns / 1e9, UTC).isoformat(timespec="seconds")
         say(f"last run    {known.last.command}, {ago} ago ({at}), exit {known.last.exit_code}")
+        told = known.last.summary
+        if told.get("halted"):
+            say(f"held        {told['halted']}")
+            say(f"            --accept-deletes {told['plan_id']} lets it through")
+        left = int(told.get("skipped", 0)) + int(told.get("conflicts", 0))
+        if left and not known.conflicts:
+            say(f"left alone  {plural(left, 'file')}; `fwsync verify` lists what differs")
     if known.holder:
         say(f"running     {known.holder}")
     for number, what in (

@@ -498,6 +498,9 @@ def _finish(command: Callable[[], Exit]) -> NoReturn:
     try:
         code = command()
     except KeyboardInterrupt:
+        typer.echo(
+            "stopped: what is done stays done; the same command goes on from there", err=True
+        )
         code = Exit.INTERRUPTED
     except FwsyncError as error:
         _complain(error)

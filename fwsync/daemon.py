@@ -57,7 +57,7 @@ def watch(
     as_json: bool,
 ) -> Exit:
     """Watch until a signal comes; 0 after SIGTERM, 130 after Ctrl-C."""
-    progress = show.for_run(as_json)
+    progress = show.for_watch(as_json)
     try:
         return asyncio.run(_watch(folder, target, flags, config, progress, as_json))
     finally:

@@ -127,7 +127,7 @@ class Executor:
         """Do what a plan says; each step looks again at the world just before it acts."""
         report = Report(files=view.files, deferred=view.deferred)
         plan = view.plan
-        report.plan_id = plan.plan_id
+        report.plan_id = plan.plan_id if plan.held else ""
         report.halted = "; ".join(guard.reason for guard in plan.held)
         for waiting in plan.waiting:
             if waiting.verb is Verb.CONFLICT:

@@ -235,6 +235,7 @@ class Report:
     deleted: int = 0
     renamed: int = 0
     adopted: int = 0
+    held: int = 0  #: deletions seen in this run and not passed on
     skipped: int = 0
     conflicts: int = 0
     bytes: int = 0

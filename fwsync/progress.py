@@ -291,6 +291,8 @@ class TerminalProgress(_Counting):
         """A plan begins: a new bar, below the old one."""
         self.close()
         super().start(total_files, total_bytes)
+        if not total_files:
+            return  # nothing to draw
         self._bar = self._make_bar(
             total=total_bytes,
             unit="B",

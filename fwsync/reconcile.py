@@ -231,7 +231,7 @@ def _let_through(
     if base is not None and base.held == ("local" if goes_up else "remote"):
         return Verb.NOTHING, f"{happened}, and held"
     flag = "--delete-up" if goes_up else "--delete-down"
-    return Verb.HOLD, f"{happened}; deletions are not propagated (--delete or {flag})"
+    return Verb.HOLD, f"{happened}; deletions are passed on only with {flag}"
 
 
 def _settle(

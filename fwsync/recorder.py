@@ -71,6 +71,8 @@ def count(report: Report, outcome: Outcome) -> None:
         report.deleted += 1
     elif verb is Verb.ADOPT:
         report.adopted += 1
+    elif verb is Verb.HOLD:
+        report.held += 1
     elif verb is Verb.CONFLICT:
         report.conflicts += 1
         report.conflict_list.append(path)

@@ -168,10 +168,10 @@ def _complete(report: Report, session: Session, command: str) -> None:
     report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _counts(report: Report) -> dict[str, int]:
+def _counts(report: Report) -> dict[str, Any]:
     names = (
         "uploaded", "downloaded", "deleted", "renamed", "adopted", "skipped", "conflicts",
-        "problems", "bytes", "requests",
+        "problems", "bytes", "requests", "held", "halted", "plan_id",
     )  # fmt: skip
     return {name: getattr(report, name) for name in names}
 
@@ -260,8 +260,15 @@ async def _verify(
                 report.conflicts += 1
             elif decision.verb is not Verb.ADOPT:
                 report.difference_list.append(Problem(decision.path, decision.reason))
+        report.difference_list += await session.state.call(_held_before)
         _complete(report, session, "verify")
         return report
+
+
+def _held_before(state: State) -> list[Problem]:
+    """Deletions that earlier runs held: the two sides differ there, and nobody says so now."""
+    sides = {"local": "deleted here, kept on the server", "remote": "deleted there, kept here"}
+    return [Problem(one.path, sides[one.held]) for one in state.base_entries() if one.held]
 
 
 def read_status(

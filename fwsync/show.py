@@ -12,7 +12,17 @@ from typing import Any
 from fwsync.errors import Exit
 from fwsync.model import Decision, Problem, RelPath, Report, Verb
 from fwsync.plan import Plan
-from fwsync.progress import JsonLines, Progress, choose_progress, plural, printable, say, size_text
+from fwsync.progress import (
+    JsonLines,
+    JsonProgress,
+    LogProgress,
+    Progress,
+    choose_progress,
+    plural,
+    printable,
+    say,
+    size_text,
+)
 from fwsync.runs import Planned
 
 #: How many paths of one kind a person is shown; all are in the JSON lines.
@@ -34,6 +44,11 @@ _VERBS = {
 def for_run(as_json: bool) -> Progress:
     """The progress display that fits where the output goes."""
     return choose_progress(json=as_json)
+
+
+def for_watch(as_json: bool) -> Progress:
+    """Lines and no bar: a watch is idle for most of its life, on a terminal too."""
+    return JsonProgress(JsonLines(sys.stdout)) if as_json else LogProgress(sys.stderr)
 
 
 def report(done: Report, *, as_json: bool, code: Exit | None = None) -> Exit:
@@ -70,6 +85,7 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
         "deleted": done.deleted,
         "renamed": done.renamed,
         "adopted": done.adopted,
+        "held": done.held,
         "skipped": done.skipped,
         "conflicts": done.conflicts,
         "problems": done.problems,
@@ -90,6 +106,13 @@ def _tell(done: Report) -> None:
     _list("conflict", [_conflict(path, done) for path in done.conflict_list])
     kind = "differs" if done.command == "verify" else "left alone"
     _list(kind, [f"{one.path}: {one.message}" for one in done.difference_list])
+    if done.difference_list and done.command == "pull":
+        say("hint: `fwsync push` sends a local edit; to drop it, delete the file and pull again")
+    if done.held:
+        say(
+            "hint: what was deleted on one side stays on the other; --delete-up or --delete-down "
+            "passes deletions on, `fwsync verify` lists them"
+        )
     if done.halted:
         say(f"held: {done.halted}; nothing was deleted or overwritten")
         say(f"hint: to go ahead, run it again with --accept-deletes {done.plan_id}")
@@ -103,6 +126,7 @@ def _one_line(done: Report) -> str:
         (done.deleted, "deleted"),
         (done.renamed, "renamed"),
         (done.adopted, "there already"),
+        (done.held, "gone and held"),
         (len(done.difference_list), "left alone" if done.command != "verify" else "different"),
         (done.conflicts, "in conflict"),
         (done.problems, "with problems"),
@@ -148,6 +172,8 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
             what = _VERBS[decision.verb]
             say(f"{what:>18}  {printable(decision.path)}  ({decision.reason})")
         _list("problem", [_told(one) for one in planned.problems])
+        for guard in planned.plan.held:
+            say(f"held: {guard.reason}")
         say(_plan_line(planned.plan))
     if planned.plan.waiting:
         return Exit.HALTED

@@ -104,6 +104,7 @@ SUMMARY = {
     "deleted": "files deleted, on either side",
     "renamed": "files moved without their bytes; always 0 so far",
     "adopted": "files found the same on both sides, and noted",
+    "held": "deletions seen in this run and not passed on",
     "skipped": "files left alone on purpose; each has a `left-alone` line",
     "conflicts": "files that changed on both sides; each has a `conflict` line",
     "problems": "files that failed; each has a `problem` line",

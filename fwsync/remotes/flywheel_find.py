@@ -82,8 +82,7 @@ async def ls(api: Api, path: str) -> list[Child]:
     try:
         answer = await api.json("POST", ("resolve",), body=body, repeatable=True, what=path)
     except NotFound as error:
-        missing = UsageError(f"{path}: {error.message}", hint="`fwsync ls` shows what is there")
-        raise missing from None
+        raise UsageError(error.message, hint="`fwsync ls` shows what is there") from None
     children = item_of(answer, path).get("children")
     return [_child(item, path) for item in page_of(children, path).items]
 
@@ -208,12 +207,21 @@ async def _no_such_project(api: Api, wanted: str) -> UsageError:
 
 
 def _nearest(wanted: str, projects: list[Project], *, by_label: bool) -> UsageError:
-    names = {(p.label if by_label else str(p)).casefold(): str(p) for p in projects}
-    close = [names[n] for n in difflib.get_close_matches(wanted.casefold(), names, n=3)]
-    hint = f"did you mean {', '.join(close)}?" if close else "`fwsync ls` shows what is there"
+    group, _, label = wanted.rpartition("/")
+    # Labels are compared within the group: what two names share by their group is no likeness.
+    names = {
+        project.label.casefold(): str(project)
+        for project in projects
+        if by_label or project.group == group
+    }
+    if not names:
+        names, label = {str(project).casefold(): str(project) for project in projects}, wanted
+    close = [names[one] for one in difflib.get_close_matches(label.casefold(), names, n=3)]
+    hints = [f"did you mean {', '.join(close)}?" if close else "`fwsync ls` shows what is there"]
+    if not by_label:
+        hints.append("--create-project makes it")
     return UsageError(
-        f"{wanted}: there is no such project, or the key may not see it",
-        hint=hint if close or by_label else f"{hint}; --create-project makes it",
+        f"{wanted}: there is no such project, or the key may not see it", hint="; ".join(hints)
     )
 
 

@@ -154,7 +154,10 @@ async def _answer(
                 {name: value for name, value in problem.headers.items() if name == "Allow"}
             )
         except (ConnectionError, web.RequestPayloadError):
-            raise
+            if _started(request):
+                raise
+            # Nobody is there to read it; raised, it would be logged like a fault of ours.
+            response = web.Response(status=status)
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             if _started(request):

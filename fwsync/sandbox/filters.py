@@ -207,7 +207,7 @@ def _reach(entry: Any, path: list[str]) -> Iterator[Any]:
 
 def _equal(found: list[Any], value: Value) -> bool:
     if value.typed is None:
-        return not found or any(x is None or x == value.text for x in found)
+        return not found or any(x is None for x in found)
     return any(_same(x, value) for x in found)
 
 

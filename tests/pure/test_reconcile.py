@@ -262,9 +262,7 @@ def test_a_hold_names_the_side_that_deleted() -> None:
     gone_there = judge(X, local_entry("X", "a"), None, base_entry("X", "a"), BOTH)
 
     assert ["local", "remote"] == [held_side(gone_here), held_side(gone_there)]
-    assert "deleted here; deletions are not propagated (--delete or --delete-up)" == (
-        gone_here.reason
-    )
+    assert "deleted here; deletions are passed on only with --delete-up" == (gone_here.reason)
 
 
 def test_s51_a_new_file_in_a_deleted_folder_survives() -> None:

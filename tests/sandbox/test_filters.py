@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fwsync.sandbox.filters import parse_filter
@@ -102,6 +102,7 @@ def test_a_quoted_value_is_the_text_itself(value: str, other: str) -> None:
         lambda value: not value.startswith(("~", "|["))  # these belong to the operator
     )
 )
+@example("null")
 def test_a_bare_value_needs_only_its_commas_escaped(value: str) -> None:
     wanted = parse_filter("x=1,label=" + value.replace(",", "\\,"))
 
