@@ -497,3 +497,27 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
 
 def without_hash(entry: RemoteEntry) -> RemoteEntry:
     return replace(entry, digest=None)
+
+
+# ------------------------------------------------------------------- of the engine's tests
+
+X, Y = "s/e/a/x.dcm", "s/e/a/y.dcm"
+TREE = {X: b"x", Y: b"yy", "s/e/b/z.nii.gz": b"zzz" * 1000, "s/note.txt": b"", "top.json": b"{}"}
+DAY_S = 86_400
+
+
+def age(root: Path, by_s: int = DAY_S) -> Path:
+    """As if all had been written long ago: no hash is too young to be trusted."""
+    for path in root.rglob("*"):
+        if path.is_file() and ".fwsync" not in path.parts:
+            at = path.stat().st_mtime_ns - by_s * 10**9
+            os.utime(path, ns=(at, at))
+    return root
+
+
+def copies(root: Path) -> list[bytes]:
+    return sorted(content for path, content in grown(root).items() if "fwsync-conflict" in path)
+
+
+def named(report: Report) -> list[str]:
+    return sorted(one.path for one in report.problem_list)

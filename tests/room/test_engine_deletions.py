@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from fwsync.model import Mode, Report
+from fwsync.model import Mode
 from fwsync.plan import DeleteLimits
 from fwsync.state import State
 from tests.room.rooms import (
+    TREE,
     Bench,
     Ground,
-    Shelf,
+    X,
+    age,
+    copies,
     did,
-    ground,
     grown,
     in_trash,
+    named,
     plant,
-    workbench,
 )
-
-X, Y = "s/e/a/x.dcm", "s/e/a/y.dcm"
-TREE = {X: b"x", Y: b"yy", "s/e/b/z.nii.gz": b"zzz" * 1000, "s/note.txt": b"", "top.json": b"{}"}
-DAY_S = 86_400
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def bench(server: Ground, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with workbench(tmp_path, server.connect) as bench:
-        yield bench
-
-
-@pytest.fixture
-async def agreed(server: Ground, bench: Bench) -> Bench:
-    """A root and a project that are in step, by an upload."""
-    age(plant(bench.root, TREE))
-    await bench.cycle()
-    return bench
-
-
-@pytest.fixture
-def shelf() -> Shelf:
-    return Shelf(TREE)
-
-
-@pytest.fixture
-async def by_shelf(shelf: Shelf, tmp_path: Path) -> AsyncIterator[Bench]:
-    """A bench whose remote is a dict that may be told to misbehave."""
-    async with workbench(tmp_path, lambda: shelf) as bench:
-        yield bench
-
-
-def age(root: Path, by_s: int = DAY_S) -> Path:
-    """As if all had been written long ago: no hash is too young to be trusted."""
-    for path in root.rglob("*"):
-        if path.is_file() and ".fwsync" not in path.parts:
-            at = path.stat().st_mtime_ns - by_s * 10**9
-            os.utime(path, ns=(at, at))
-    return root
-
-
-def copies(root: Path) -> list[bytes]:
-    return sorted(content for path, content in grown(root).items() if "fwsync-conflict" in path)
-
-
-def named(report: Report) -> list[str]:
-    return sorted(one.path for one in report.problem_list)
-
 
 # ----------------------------------------------------------------------------------- deletion
 
