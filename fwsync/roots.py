@@ -307,7 +307,7 @@ def _own_folder(root: Path) -> Path | None:
     try:
         mode = folder.lstat().st_mode
     except FileNotFoundError:
-        return folder if os.access(root, os.W_OK | os.X_OK) else None
+        return folder if os.access(root, os.W_OK | os.X_OK, effective_ids=True) else None
     except OSError:
         return None
     if not stat.S_ISDIR(mode):
@@ -315,7 +315,7 @@ def _own_folder(root: Path) -> Path | None:
             f"{folder}: not a directory; the name belongs to fwsync",
             hint="rename it, then run again",
         )
-    return folder if os.access(folder, os.W_OK | os.X_OK) else None
+    return folder if os.access(folder, os.W_OK | os.X_OK, effective_ids=True) else None
 
 
 def _why_not_below(root: Path, folder: Path | None, disk: FileSystem, service: bool) -> str:
