@@ -39,7 +39,7 @@ SETTINGS = {
     "layout": "Which folders stand for which levels, see [names](../concepts/names.md).",
     "settle_s": "`watch` sends a folder after it has been quiet for so long.",
     "patience_s": "A command gives up after so long without any progress at all: 60 s if it is "
-    "not set, and `watch` never.",
+    "not set. `watch` then says so and tries again, for ever.",
     "transfers": "How many transfers are under way at once: 8 if it is not set.",
     "conflict": "What becomes of a file that changed on both sides.",
     "create_project": "Make the project if it is not there; a group is never made.",
