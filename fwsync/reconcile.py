@@ -25,7 +25,6 @@ from fwsync.model import (
     Mode,
     RelPath,
     RemoteEntry,
-    Stamp,
     Unknown,
     Verb,
 )
@@ -179,41 +178,6 @@ def remote_delta(remote: RemoteEntry | None, base: BaseEntry | None) -> Delta:
     if remote.etag == base.remote_etag or _is_equal(remote.digest, base.digest):
         return SAME
     return CHANGED
-
-
-def needs_digest(
-    local: LocalEntry | None, remote: RemoteEntry | None, base: BaseEntry | None
-) -> bool:
-    """True if reading the local file for its digest could turn the verdict into ADOPT.
-
-    To be asked before :func:`reconcile`, and answered by hashing: without it the first run
-    on a tree that is already in step (or whose state was lost) is all conflicts.
-    """
-    if local is None or remote is None or local.size != remote.size:
-        return False
-    if _digest_here(local, base) is not None or _digest_there(remote, base) is None:
-        return False
-    if remote_delta(remote, base) is SAME:
-        # The server has what was agreed, and the local tag, once read, says if we do too.
-        return local.etag is None
-    return True
-
-
-def is_suspect(local: LocalEntry, base: BaseEntry, known: Stamp | None) -> bool:
-    """True if a power loss, not a person, emptied this file: no bytes, and its old time.
-
-    Such a path belongs among ``unknown_local``, so that it is neither sent nor replaced.
-
-    Args:
-        known: the stamp under which the index last saw the file's content, if any.
-    """
-    return (
-        local.size == 0
-        and base.size > 0
-        and known is not None
-        and known.size > 0
-        and known.mtime_ns == local.stamp.mtime_ns
-    )
 
 
 def held_side(decision: Decision) -> str:

@@ -23,9 +23,7 @@ from fwsync.reconcile import (
     TABLES,
     Rules,
     held_side,
-    is_suspect,
     judge,
-    needs_digest,
     reconcile,
 )
 from tests.pure.trees import (
@@ -173,7 +171,6 @@ def test_an_unread_file_counts_as_changed_until_its_digest_says_otherwise() -> N
     read = replace(unread, digest=remote.digest)
 
     assert Verb.UPLOAD is judge(X, unread, remote, base, BOTH).verb
-    assert needs_digest(unread, remote, base)
     assert Verb.NOTHING is judge(X, read, remote, base, BOTH).verb
 
 
@@ -199,30 +196,6 @@ def test_a_conflict_says_how_it_is_known(local: LocalEntry, remote: RemoteEntry,
 
     assert Verb.CONFLICT is decision.verb
     assert f"new here and on the server, {end}" == decision.reason
-
-
-@pytest.mark.parametrize(
-    ("local", "remote", "base", "expected"),
-    [
-        (local_entry("X", "a", read=False), remote_entry("X", "a"), None, True),
-        (local_entry("X", "a", read=False), remote_entry("X", "b"), base_entry("X", "c"), True),
-        (local_entry("X", "a", read=False), remote_entry("X", "bb"), None, False),
-        (local_entry("X", "a", read=False), remote_entry("X", "a", hashed=False), None, False),
-        (local_entry("X", "a", read=False), None, None, False),
-        (local_entry("X", "a"), remote_entry("X", "b"), None, False),
-        (None, remote_entry("X", "b"), None, False),
-        # Both sides as agreed; an edit beside what was agreed; a new version beside it.
-        (TAGGED, remote_entry("X", "a"), base_entry("X", "a", hashed=False), False),
-        (TAGGED, remote_entry("X", "b"), base_entry("X", "b"), False),
-        (TAGGED, remote_entry("X", "b"), base_entry("X", "a"), False),
-        (TAGGED, remote_entry("X", "b"), base_entry("X", "a", hashed=False), True),
-        (TAGGED, remote_entry("X", "b"), base_entry("X", "c"), True),
-    ],
-)
-def test_a_digest_is_asked_for_only_where_it_could_settle_something(
-    local: LocalEntry | None, remote: RemoteEntry | None, base: BaseEntry | None, expected: bool
-) -> None:
-    assert expected is needs_digest(local, remote, base)
 
 
 @pytest.mark.parametrize(
@@ -409,21 +382,6 @@ def test_files_that_begin_alike_do_not_pile_up() -> None:
 
     assert "a 000000" == next(decisions).path
     assert 9_999 == sum(1 for _ in decisions)
-
-
-@pytest.mark.parametrize(
-    ("size_then", "mtime_then", "expected"), [(5, 1, True), (5, 2, False), (0, 1, False)]
-)
-def test_s22_an_emptied_file_with_its_old_time_is_suspect(
-    size_then: int, mtime_then: int, expected: bool
-) -> None:
-    local = local_entry("X", "")
-    known = replace(local.stamp, size=size_then, mtime_ns=mtime_then)
-
-    assert expected is is_suspect(local, base_entry("X", "12345"), known)
-    assert not is_suspect(local, base_entry("X", "12345"), None)
-    assert not is_suspect(local, base_entry("X", ""), known)
-    assert not is_suspect(local_entry("X", "1"), base_entry("X", "12345"), known)
 
 
 def drain(decisions: Iterable[Decision]) -> None:
