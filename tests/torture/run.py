@@ -161,7 +161,8 @@ def case_kill(world: World, number: int) -> None:
         budget = max(1, int(size_of(tree) * world.dice.random()))
         limit = {"down": budget} if command == "pull" else {"up": budget}
         world.ground.run(world.relay.limit(**limit))
-        least = moved() + world.dice.randrange(len(tree))
+        # Never more than there is: a watch goes on, and what is all sent neither moves nor stalls.
+        least = min(moved() + world.dice.randrange(len(tree)), len(tree))
         process = world.desk.start(*args, "--transfers", transfers, "--json")
         until(
             lambda p=process, n=least: (  # type: ignore[misc]  # bound now, for this round
