@@ -319,6 +319,19 @@ def finish(process: subprocess.Popen[bytes], within_s: float = RUN_S) -> Done:
     return Done(process.returncode, out.decode(), err.decode())
 
 
+def stop_watch(process: subprocess.Popen[bytes], within_s: float = RUN_S) -> Done:
+    """SIGTERM, once it has a handler for it: an interpreter that only starts dies of the signal."""
+
+    def listens() -> bool:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split(maxsplit=1)[0], 16)  # proc(5)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    until(listens, what="the watch takes signals")
+    process.send_signal(signal.SIGTERM)
+    return finish(process, within_s)
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """``kill -9``; the process must still have been running."""
     process.kill()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from tests.house.house import (
     Tree,
     check_state,
     expected_record,
-    finish,
     grounded,
     grown,
     kill,
@@ -30,6 +28,7 @@ from tests.house.house import (
     record_of,
     size_of,
     some_tree,
+    stop_watch,
     until,
     visible,
 )
@@ -177,8 +176,7 @@ def test_a_killed_watch_goes_on(
     ground.run(relay.limit())
     again = desk.start(*watch)
     until(lambda: ground.count(label) >= len(tree), what="the rest was sent")
-    again.send_signal(signal.SIGTERM)
-    done = finish(again)
+    done = stop_watch(again)
 
     assert 0 == done.code, done
     assert expected_record(tree) == record_of(ground, label)

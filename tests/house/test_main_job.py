@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import unicodedata
@@ -28,6 +27,7 @@ from tests.house.house import (
     plant,
     record_of,
     some_tree,
+    stop_watch,
     until,
 )
 from tests.house.wire import Relay
@@ -380,8 +380,7 @@ def test_watch_sends_what_settles_and_ends_in_peace(
     until(lambda: ground.count(label) == len(first), what="all slices were sent")
     plant(root, late)
     until(lambda: ground.count(label) == len(first | late), what="the late ones were sent")
-    process.send_signal(signal.SIGTERM)
-    done = finish(process, 20)
+    done = stop_watch(process, 20)
 
     assert (0, "watch") == (done.code, done.summary["command"]), done
     assert len(first | late) == done.summary["uploaded"]
@@ -409,9 +408,8 @@ def test_watch_holds_back_a_folder_that_still_grows(
     assert [done_one] == [one.path for one in ground.stored(label)]
 
     until(lambda: ground.count(label) == 2, what="the other one went when it was quiet")
-    process.send_signal(signal.SIGTERM)
 
-    assert 0 == finish(process, 20).code
+    assert 0 == stop_watch(process, 20).code
     assert expected_record({done_one: b"done", growing: content}) == record_of(ground, label)
 
 
@@ -427,9 +425,8 @@ def test_watch_waits_for_a_server_that_is_away(
 
     ground.run(relay.limit())
     until(lambda: ground.count(label) == 1, what="the file was sent")
-    process.send_signal(signal.SIGTERM)
 
-    assert 0 == finish(process, 20).code
+    assert 0 == stop_watch(process, 20).code
 
 
 def test_a_state_may_be_carried_to_another_folder_name(

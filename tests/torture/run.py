@@ -42,6 +42,7 @@ from tests.house.house import (  # noqa: E402
     plant,
     record_of,
     size_of,
+    stop_watch,
     until,
     visible,
 )
@@ -177,8 +178,7 @@ def case_kill(world: World, number: int) -> None:
     if command == "watch":
         process = world.desk.start(*args, "--json")
         until(lambda: world.ground.count(world.label) >= len(tree), what="watch sends the rest")
-        process.send_signal(signal.SIGTERM)
-        must(finish(process))
+        must(stop_watch(process))
     check(world, "pull" if command == "pull" else "push", root, tree)
 
 
