@@ -28,6 +28,7 @@ from fwsync.errors import (
 )
 from fwsync.filesystems import filesystem_of
 from fwsync.hints import Hints
+from fwsync.localfs import disk_errors
 from fwsync.model import LocalEntry, Mode, Problem, RelPath, Report
 from fwsync.progress import Progress, duration_text, size_text
 from fwsync.runs import recorded_cycle
@@ -48,6 +49,7 @@ GRACE_S = 1.0
 BREATH_S = 0.5
 
 
+@disk_errors()
 def watch(
     folder: Path,
     target: str | None,
@@ -235,12 +237,13 @@ class Daemon:
         if rescan:
             self._rescanned_at = now
         try:
-            engine = self._session.engine
-            must_list = must_list or await engine.anything_new(self._settle, again=rescan)
-            if not must_list:
-                return
-            await renew_scope(self._session, self._progress)
-            report = await recorded_cycle(self._session, "watch", self._settle)
+            with disk_errors():
+                engine = self._session.engine
+                must_list = must_list or await engine.anything_new(self._settle, again=rescan)
+                if not must_list:
+                    return
+                await renew_scope(self._session, self._progress)
+                report = await recorded_cycle(self._session, "watch", self._settle)
         except (StateDamaged, StateTooNew, Locked, Halted):
             raise  # a person has to look
         except FwsyncError as error:

@@ -54,6 +54,23 @@ def stamp_of(status: os.stat_result) -> Stamp:
     )
 
 
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """What a disk refuses, and nobody nearer by has met, ends the run in our words.
+
+    Raises:
+        LocalError: in place of an ``OSError``; it names the path where the system does.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        raise LocalError(
+            f"{where}the system refuses ({error.strerror or error})",
+            hint="check the disk and its permissions, and run the same command again",
+        ) from error
+
+
 def no_space(error: OSError) -> bool:
     """True if the error means that there is no room left to write."""
     return error.errno in _NO_SPACE

@@ -21,6 +21,7 @@ from fwsync import locks, roots
 from fwsync.config import environment
 from fwsync.engine import Settle
 from fwsync.errors import Exit, FwsyncError, UsageError
+from fwsync.localfs import disk_errors
 from fwsync.model import Mode, Problem, Report, Verb
 from fwsync.plan import Plan
 from fwsync.progress import NoProgress, Progress
@@ -107,6 +108,7 @@ def run(
     return _drive(_run(mode, folder, target, flags, config, progress or NoProgress()))
 
 
+@disk_errors()
 def _drive(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; in a thread where a loop runs here already, as in a notebook."""
     try:
@@ -147,7 +149,8 @@ async def recorded_cycle(session: Session, command: str, settle: Settle | None =
     code = Exit.INTERRUPTED
     report = Report()
     try:
-        report = await session.engine.cycle(settle)
+        with disk_errors():
+            report = await session.engine.cycle(settle)
         code = report.exit_code
         # What is no problem any more need not be told again.
         await state.call(State.drop_problems, not_seen_since_ns=started_ns)
@@ -271,6 +274,7 @@ def _held_before(state: State) -> list[Problem]:
     return [Problem(one.path, sides[one.held]) for one in state.base_entries() if one.held]
 
 
+@disk_errors()
 def read_status(
     folder: Path, flags: Flags, config: Path | None, *, target: str | None = None
 ) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -266,6 +267,38 @@ def test_a_full_disk_under_the_state_ends_the_run_and_room_lets_it_go_on(
         assert 0 == again.code, again
         assert expected_record(tree) == record_of(ground, label)
         assert (0, {}) == ((third := desk.run(*push)).code, third.moved())
+
+
+@pytest.mark.parametrize("command", ["push", "pull"])
+def test_a_folder_operation_may_fail_and_the_next_run_goes_on(
+    command: str, ground: Ground, desk: Desk, label: str, tmp_path: Path
+) -> None:
+    tree = {"s/ses/acq/1.dcm": b"one"}
+    if command == "pull":
+        away = plant(tmp_path / "away", tree)
+
+        assert 0 == desk.run("push", away, f"lab/{label}").code
+    log = tmp_path / "log"
+    for number in count(1):
+        root = plant(tmp_path / f"root-{number}", tree if command == "push" else {})
+        spec = {"below": str(root), "log": str(log), "fail_at": number, "errno": errno.EIO}
+        spec["operations"] = ["scandir", "mkdir", "unlink"]  # all of them are the torture's
+        args: tuple[str | Path, ...] = ("pull", f"lab/{label}", root)
+        if command == "push":
+            ground.project(f"{label}-{number}")
+            args = ("push", root, f"lab/{label}-{number}")
+        log.unlink(missing_ok=True)
+        done = desk.run(*args, program=(str(ROOT / "tests/torture/shim.py"), json.dumps(spec)))
+        operations = log.read_text().splitlines()
+        if number > len(operations):
+            break
+
+        assert "Traceback" not in done.err, (operations[number - 1], done)
+        assert done.code in range(7), (operations[number - 1], done)
+        assert 0 == (again := desk.run(*args)).code, (operations[number - 1], again)
+        assert tree == grown(root)
+
+    assert 5 < number, "the sweep has met hardly any operation"
 
 
 # ------------------------------------------------------------------------------ lock and state
