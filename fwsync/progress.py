@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
@@ -223,7 +224,7 @@ class NoProgress:
         """Nothing."""
 
 
-class _Counting:
+class _Counting(ABC):
     """Counts, and calls :meth:`_show` now and then; what is common to all displays."""
 
     every_s = LOG_EVERY_S
@@ -258,8 +259,8 @@ class _Counting:
             self._shown_at = now
             self._show()
 
-    def _show(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _show(self) -> None: ...
 
     @property
     def _rest(self) -> str:

@@ -34,28 +34,6 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 Params = Mapping[str, str | int | bool | None]
 
 
-def split_key(text: str) -> tuple[str, str]:
-    """The base address and the bare key in an API key as Flywheel hands it out.
-
-    Args:
-        text: ``host:key``, ``host:port:key`` or ``host:port:__force_insecure:key``.
-
-    Raises:
-        AuthError: it has no such form. The text is not repeated.
-    """
-    parts = text.strip().split(":")
-    insecure = "__force_insecure" in parts[1:-1]
-    ports = [part for part in parts[1:-1] if part != "__force_insecure"]
-    form_is_right = len(parts) >= 2 and parts[0] and parts[-1] and len(ports) <= 1
-    if not form_is_right or not all(port.isdigit() for port in ports):
-        raise AuthError(
-            "the API key is not of the form host:key or host:port:key",
-            hint="copy it from your Flywheel profile page, then run `fwsync login`",
-        )
-    port = f":{ports[0]}" if ports else ""
-    return f"{'http' if insecure else 'https'}://{parts[0]}{port}", parts[-1]
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, as often as it is sent."""

@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
 from typing import Final
 
 from fwsync.errors import (
@@ -22,7 +21,7 @@ from fwsync.errors import (
     Refused,
     RemoteError,
 )
-from fwsync.layout import DEFAULT_TEMPLATE, Layout, Unmappable, name_of
+from fwsync.layout import Layout, Unmappable, name_of
 from fwsync.model import Level, RelPath, RemoteEntry, Unknown
 from fwsync.ports import Features, Sent, Upload
 from fwsync.remotes import multipart
@@ -37,10 +36,8 @@ __all__ = [
     "Child",
     "Flywheel",
     "Project",
-    "ProjectScope",
     "Who",
     "check_login",
-    "connect",
     "ls",
     "resolve_project",
 ]
@@ -48,38 +45,6 @@ __all__ = [
 FETCH_LIMIT: Final = 1000  #: files in one ticket
 _MAKE_TRIES: Final = 3  # of one container whose creation is unclear
 _UNSAFE_IN_FILTER: Final = set('"\\,\r\n')
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectScope:
-    """What is kept in step.
-
-    Args:
-        projects: as :func:`resolve_project` takes them.
-        create_project: make those that are not there.
-        template: the layout.
-    """
-
-    projects: tuple[str, ...]
-    create_project: bool = False
-    template: str = DEFAULT_TEMPLATE
-
-
-async def connect(api: Api, *, scope: ProjectScope) -> Flywheel:
-    """Find the projects of a scope.
-
-    Raises:
-        UsageError: one is not there, or the layout cannot hold them.
-        AuthError, Forbidden: it is not ours to see.
-    """
-    projects = [
-        await resolve_project(api, text, create_project=scope.create_project)
-        for text in scope.projects
-    ]
-    group = projects[0].group if len({one.group for one in projects}) == 1 else None
-    label = projects[0].label if len(projects) == 1 else None
-    layout = Layout.parse(scope.template, group=group, project=label)
-    return Flywheel(api, projects, layout)
 
 
 class Flywheel:

@@ -36,13 +36,12 @@ from fwsync.remotes.calls import (
     first_bytes,
     proxy_in_environment,
     redirected,
-    split_key,
     trust_also,
 )
 from fwsync.remotes.faults import Cleaner, Failure, error_for_status, failure_for, reason_in
 from fwsync.remotes.pace import Pace, retry_after_s
 
-__all__ = ["Answer", "Api", "Body", "Params", "split_key"]
+__all__ = ["Answer", "Api", "Body", "Params"]
 
 CONNECT_S = 10.0  #: seconds for name, connection and handshake (sdk 23's default)
 STALL_S = 60.0  #: seconds without a byte in either direction (sdk 23's read time-out)
@@ -106,7 +105,7 @@ class Api:
     ``/api``; each is percent-encoded here, so that a name can hold any character.
 
     Args:
-        url: scheme, host and port, as :func:`split_key` gives them.
+        url: scheme, host and port.
         key: the bare API key, or empty for none.
         ca_file: certificates to trust besides the system's.
         patience_s: how long nothing at all may come from a host before

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from fwsync.keys import parse_key
 from fwsync.layout import Layout
 from fwsync.model import RelPath, RemoteEntry, Unknown
 from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
-from fwsync.remotes.http import Api, split_key
+from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox, running_sandbox
 
 
@@ -42,8 +43,8 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def api(sandbox: Sandbox) -> AsyncIterator[Api]:
-    url, key = split_key(sandbox.api_key)
-    async with Api(url, key, patience_s=10) as one:
+    key = parse_key(sandbox.api_key).secret
+    async with Api(sandbox.url, key, patience_s=10) as one:
         await one.json("POST", ("groups",), body={"_id": "lab", "label": "Lab"})
         yield one
 

@@ -19,9 +19,10 @@ from fwsync.errors import (
     RemoteError,
     Unavailable,
 )
+from fwsync.keys import parse_key
 from fwsync.model import RelPath
 from fwsync.remotes.flywheel import Flywheel, Project
-from fwsync.remotes.http import Api, split_key
+from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox
 from tests.contract.conftest import (
     Text,
@@ -46,7 +47,7 @@ async def meddler(sandbox: Sandbox) -> AsyncIterator[Meddler]:
 async def spoilt(meddler: Meddler, sandbox: Sandbox, project: Project) -> AsyncIterator[Flywheel]:
     """The remote as seen through the meddler, by someone whose waits take no time."""
     clock = Clock()
-    key = split_key(sandbox.api_key)[1]
+    key = parse_key(sandbox.api_key).secret
     async with Api(
         meddler.url, key, patience_s=60, now=clock.now, sleep=clock.sleep, random=lambda: 0.5
     ) as api:

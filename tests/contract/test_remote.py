@@ -9,19 +9,18 @@ import pytest
 
 from fwsync.digest import ContentHasher, Digest
 from fwsync.errors import FileProblem, Forbidden, SourceChanged, Unreadable, UsageError
+from fwsync.keys import parse_key
 from fwsync.model import Level, RelPath
 from fwsync.ports import Remote
 from fwsync.remotes.body import Body
 from fwsync.remotes.flywheel import (
     Flywheel,
     Project,
-    ProjectScope,
     check_login,
-    connect,
     ls,
     resolve_project,
 )
-from fwsync.remotes.http import Api, split_key
+from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox
 from tests.contract.conftest import Text, content, fresh, listed, put, text
 
@@ -313,7 +312,7 @@ async def test_no_run_without_changes_needs_more_than_its_pages_and_five(
     await asyncio.gather(*(put(remote, text(f"s/e/a{n % 7}/f{n}")) for n in range(1100)))
     before = api.requests
 
-    again = await connect(api, scope=ProjectScope(("lab/aging",)))
+    again = fresh(api, await resolve_project(api, "lab/aging"))
     seen = await listed(again)
 
     assert len(seen) == 1100
@@ -393,8 +392,8 @@ async def test_ls_shows_each_level(remote: Flywheel, api: Api) -> None:
 async def test_someone_without_a_role_is_refused(
     sandbox: Sandbox, api: Api, project: Project
 ) -> None:
-    url, key = split_key(sandbox.user_api_key)
-    async with Api(url, key) as stranger:
+    key = parse_key(sandbox.user_api_key).secret
+    async with Api(sandbox.url, key) as stranger:
         with pytest.raises((UsageError, Forbidden)):
             await resolve_project(stranger, "lab/aging")
 

@@ -381,6 +381,13 @@ def held(
 
 # --------------------------------------------------------------------------------- the trees
 
+#: Three files in two acquisitions, where it matters little what they are.
+SOME: Tree = {
+    "sub-01/ses-01/t1/1.dcm": b"one",
+    "sub-01/ses-01/t1/2.dcm": b"two",
+    "sub-02/ses-01/t2/1.dcm": b"three",
+}
+
 
 def plant(root: Path, tree: Tree) -> Path:
     """Write files below a root."""

@@ -18,12 +18,12 @@ import pytest
 
 from tests.house.house import (
     ROOT,
+    SOME,
     Desk,
     Ground,
     complains,
     expected_record,
     finish,
-    grounded,
     grown,
     held,
     leftovers,
@@ -32,43 +32,6 @@ from tests.house.house import (
     some_tree,
 )
 from tests.house.wire import Relay
-
-TREE = {
-    "sub-01/ses-01/t1/1.dcm": b"one",
-    "sub-01/ses-01/t1/2.dcm": b"two",
-    "sub-02/ses-01/t2/1.dcm": b"three",
-}
-NUMBERS = count(1)
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with grounded(tmp_path_factory.mktemp("sandbox")) as made:
-        yield made
-
-
-@pytest.fixture
-def relay(ground: Ground) -> Relay:
-    return ground.relay()
-
-
-@pytest.fixture
-def desk(ground: Ground, tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "home", ground.key())
-
-
-@pytest.fixture
-def label(ground: Ground) -> str:
-    """A project of this test's own."""
-    name = f"aging-{next(NUMBERS)}"
-    ground.project(name)
-    return name
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return plant(tmp_path / "root", TREE)
-
 
 # -------------------------------------------------------------------------- files that resist
 
@@ -84,13 +47,13 @@ def test_an_unreadable_file_is_reported_and_the_others_go(
     assert 1 == done.summary["problems"]
     problems = [line["path"] for line in done.lines if line["event"] == "problem"]
     assert ["sub-01/ses-01/t1/1.dcm"] == problems
-    others = {path: content for path, content in TREE.items() if not path.endswith("t1/1.dcm")}
+    others = {path: content for path, content in SOME.items() if not path.endswith("t1/1.dcm")}
     assert expected_record(others) == record_of(ground, label)
 
     (root / "sub-01/ses-01/t1/1.dcm").chmod(0o600)
 
     assert 0 == desk.run("push", root, as_user=True).code
-    assert expected_record(TREE) == record_of(ground, label)
+    assert expected_record(SOME) == record_of(ground, label)
 
 
 def test_an_unreadable_folder_is_reported_and_nothing_in_it_counts_as_deleted(
@@ -125,7 +88,7 @@ def test_a_name_that_is_not_utf8_is_reported_and_the_others_go(
     (problem,) = [line for line in done.lines if line["event"] == "problem"]
     assert "\\xe9" in problem["path"]
     assert "UTF-8" in problem["message"]
-    assert expected_record(TREE) == record_of(ground, label)
+    assert expected_record(SOME) == record_of(ground, label)
 
     for_people = desk.run("push", root)
 
@@ -143,7 +106,7 @@ def test_a_file_deeper_than_the_layout_is_reported_and_the_others_go(
 
     assert (1, 1) == (done.code, done.summary["problems"]), done
     assert [deep] == [line["path"] for line in done.lines if line["event"] == "problem"]
-    assert expected_record(TREE) == record_of(ground, label)
+    assert expected_record(SOME) == record_of(ground, label)
 
 
 def test_what_is_no_regular_file_hangs_nothing_and_the_others_go(
@@ -165,7 +128,7 @@ def test_what_is_no_regular_file_hangs_nothing_and_the_others_go(
 
     assert done.code in (0, 1), done
     assert "Traceback" not in done.err
-    assert expected_record(TREE) == record_of(ground, label)
+    assert expected_record(SOME) == record_of(ground, label)
 
 
 def test_a_symbolic_link_on_the_way_of_a_pull_is_not_followed(
@@ -361,12 +324,12 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(
 
     complains(desk.run(*push), 6, "state.db")
     assert before == state.read_bytes()
-    assert expected_record(TREE) == record_of(ground, label)
+    assert expected_record(SOME) == record_of(ground, label)
 
     state.unlink()  # as the hint says
     again = desk.run(*push)
 
-    assert (0, {"adopted": len(TREE)}) == (again.code, again.moved())
+    assert (0, {"adopted": len(SOME)}) == (again.code, again.moved())
 
 
 def test_a_state_of_a_newer_fwsync_is_refused_and_left_as_it_is(

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -17,6 +16,7 @@ import pytest
 
 from fwsync.sandbox import TlsSettings
 from tests.house.house import (
+    SOME,
     SUMMARY,
     Desk,
     Ground,
@@ -34,41 +34,7 @@ from tests.house.house import (
 )
 from tests.house.wire import Relay
 
-TREE = {
-    "sub-01/ses-01/t1/1.dcm": b"one",
-    "sub-01/ses-01/t1/2.dcm": b"two",
-    "sub-02/ses-01/t2/1.dcm": b"three",
-}
 NUMBERS = count(1)
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with grounded(tmp_path_factory.mktemp("sandbox")) as made:
-        yield made
-
-
-@pytest.fixture
-def relay(ground: Ground) -> Relay:
-    return ground.relay()
-
-
-@pytest.fixture
-def desk(ground: Ground, tmp_path: Path) -> Desk:
-    return Desk(tmp_path / "home", ground.key())
-
-
-@pytest.fixture
-def label(ground: Ground) -> str:
-    """A project of this test's own."""
-    name = f"aging-{next(NUMBERS)}"
-    ground.project(name)
-    return name
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return plant(tmp_path / "root", TREE)
 
 
 # ------------------------------------------------------------------------------- key and host
@@ -89,7 +55,7 @@ def test_a_wrong_key_is_an_error_of_the_key(
     }
 
     complains(desk.run(*args[command]), 3, "401", "key")
-    assert TREE == grown(root)
+    assert SOME == grown(root)
 
 
 def test_no_key_is_an_error_that_names_where_keys_come_from(desk: Desk, root: Path) -> None:
@@ -401,5 +367,5 @@ def test_a_reader_that_goes_away_ends_nothing(
     environment = desk.environment()
     subprocess.run(command, env=environment, cwd=desk.home, check=True, timeout=30)
 
-    assert expected_record(TREE) == record_of(ground, label)
+    assert expected_record(SOME) == record_of(ground, label)
     assert "Traceback" not in (desk.home / "err").read_text()

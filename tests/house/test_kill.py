@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,6 @@ from tests.house.house import (
     Tree,
     check_state,
     expected_record,
-    grounded,
     grown,
     kill,
     leftovers,
@@ -41,12 +40,6 @@ PULLED = some_tree(99)
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with grounded(tmp_path_factory.mktemp("sandbox")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def pulled(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A project ``pulled`` that holds :data:`PULLED`."""
     ground.project("pulled")
@@ -56,11 +49,6 @@ def pulled(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
     assert 0 == done.code, done
     return PULLED
-
-
-@pytest.fixture
-def relay(ground: Ground) -> Relay:
-    return ground.relay()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from tests.house.house import (
     Tree,
     expected_record,
     finish,
-    grounded,
     grown,
     leftovers,
     plant,
@@ -57,27 +55,9 @@ NUMBERS = count(1)
 PAGES_PLUS = 5
 
 
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with grounded(tmp_path_factory.mktemp("sandbox")) as made:
-        yield made
-
-
-@pytest.fixture
-def relay(ground: Ground) -> Relay:
-    return ground.relay()
-
-
 @pytest.fixture
 def desk(ground: Ground, relay: Relay, tmp_path: Path) -> Desk:
     return Desk(tmp_path / "home", ground.key(port=relay.port))
-
-
-@pytest.fixture
-def label(ground: Ground) -> str:
-    name = f"job-{next(NUMBERS)}"
-    ground.project(name)
-    return name
 
 
 def everything(root: Path) -> dict[str, tuple[int, int, bytes]]:

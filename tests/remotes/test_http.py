@@ -25,7 +25,7 @@ from fwsync.errors import (
     Unavailable,
     UsageError,
 )
-from fwsync.remotes.http import Api, split_key
+from fwsync.remotes.http import Api
 from tests.remotes.conftest import KEY, Clock, in_turn, ok, patient, serving, serving_raw, status
 
 PLANTED = KEY  # what must never be shown
@@ -40,28 +40,6 @@ async def post(api: Api) -> object:
 
 
 # ---------------------------------------------------------------------------- the key
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("host:key", ("https://host", "key")),
-        ("host:8443:key", ("https://host:8443", "key")),
-        ("127.0.0.1:80:__force_insecure:key", ("http://127.0.0.1:80", "key")),
-        ("host:__force_insecure:key", ("http://host", "key")),
-        (" host:key\n", ("https://host", "key")),
-    ],
-)
-def test_a_key_says_where_it_belongs(text: str, expected: tuple[str, str]) -> None:
-    assert expected == split_key(text)
-
-
-@pytest.mark.parametrize("text", ["", "planted", ":planted", "host:", "h:port:planted", "a:1:2:k"])
-def test_a_malformed_key_is_not_repeated(text: str) -> None:
-    with pytest.raises(AuthError) as raised:
-        split_key(text)
-
-    assert "planted" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fwsync.digest import ContentHasher, Digest
 from fwsync.engine import Engine, Settle
 from fwsync.errors import FwsyncError, Unavailable
 from fwsync.executor import Policy
+from fwsync.keys import parse_key
 from fwsync.layout import Layout
 from fwsync.model import (
     ConflictPolicy,
@@ -36,7 +37,7 @@ from fwsync.ports import Features, Member, Remote, Sent, Upload
 from fwsync.progress import NoProgress
 from fwsync.reconcile import Rules
 from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
-from fwsync.remotes.http import Api, split_key
+from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox, running_sandbox
 from fwsync.state import StateThread, open_state
 
@@ -488,8 +489,8 @@ class Ground:
 async def ground(folder: Path) -> AsyncIterator[Ground]:
     """A sandbox on loopback, with an empty project."""
     async with running_sandbox(folder / "sandbox") as sandbox:
-        url, key = split_key(sandbox.api_key)
-        async with Api(url, key, patience_s=10) as api:
+        key = parse_key(sandbox.api_key).secret
+        async with Api(sandbox.url, key, patience_s=10) as api:
             await api.json("POST", ("groups",), body={"_id": "lab", "label": "Lab"})
             project = await resolve_project(api, "lab/aging", create_project=True)
             yield Ground(sandbox, api, project)

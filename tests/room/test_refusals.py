@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from fwsync.errors import Exit, Garbled
+from fwsync.keys import parse_key
 from fwsync.model import Mode, RelPath, RemoteEntry
 from fwsync.ports import Member
 from fwsync.remotes.flywheel import Flywheel
-from fwsync.remotes.http import Api, split_key
+from fwsync.remotes.http import Api
 from tests.contract.meddler import Forward, meddling
 from tests.room.rooms import LAYOUT, Ground, Shelf, did, ground, grown, plant, workbench
 
@@ -46,8 +47,8 @@ async def reader(server: Ground, access: str) -> AsyncIterator[Flywheel]:
         ("projects", server.project.id, "permissions"),
         body={"_id": server.sandbox.ready.user_id, "access": access},
     )
-    url, key = split_key(server.sandbox.user_api_key)
-    async with Api(url, key, patience_s=10) as api:
+    key = parse_key(server.sandbox.user_api_key).secret
+    async with Api(server.sandbox.url, key, patience_s=10) as api:
         yield Flywheel(api, [server.project], LAYOUT)
 
 
