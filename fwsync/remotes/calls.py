@@ -46,6 +46,7 @@ class Call:
     body: Callable[[], Body] | None = None
     repeatable: bool = False
     hops: int = 0
+    bare: bool = False  # without the key, wherever it goes
 
 
 @dataclass(slots=True)

@@ -138,6 +138,7 @@ class Api:
         self.bytes_received = 0  #: of bodies, after decompression
         self._clean = Cleaner(key)
         self._middleware = Authorize(self.url.origin(), key, self._count)
+        self._without_key = Authorize(self.url.origin(), "", self._count)
         self._ca_file = ca_file
         self._patience_s = patience_s
         self._limit = in_flight
@@ -266,9 +267,18 @@ class Api:
         headers: Mapping[str, str] | None = None,
         what: str = "",
     ) -> Mapping[str, str]:
-        """PUT to a signed address; the answer's headers. Nothing of the key goes there."""
+        """PUT to a signed address; the answer's headers.
+
+        Nothing of the key goes there, not even to an address on the API's own host: the address
+        is the permission, and a store refuses a second one.
+        """
         call = Call(
-            "PUT", URL(url, encoded=True), what or "PUT to storage", dict(headers or {}), body=body
+            "PUT",
+            URL(url, encoded=True),
+            what or "PUT to storage",
+            dict(headers or {}),
+            body=body,
+            bare=True,
         )
 
         async def finish(response: aiohttp.ClientResponse, pace: Pace) -> Mapping[str, str]:
@@ -384,6 +394,7 @@ class Api:
             data=body if body is not None else call.data,
             allow_redirects=False,
             proxy=await self._proxy_for(call.url),
+            middlewares=(self._without_key,) if call.bare else None,
         )
 
     async def _judge(

@@ -120,9 +120,13 @@ async def test_a_body_goes_again_only_if_it_was_surely_refused(clock: Clock) -> 
         assert len(seen) == 1
 
 
-async def test_a_signed_put_carries_nothing_of_ours() -> None:
+@pytest.mark.parametrize("same_host", [False, True])
+async def test_a_signed_put_carries_nothing_of_ours(same_host: bool) -> None:
     handler, seen = in_turn(lambda: web.Response(headers={"ETag": "e"}))
-    async with serving(handler) as there, Api("http://127.0.0.1:9", KEY) as api:
+    async with (
+        serving(handler) as there,
+        Api(there if same_host else "http://127.0.0.1:9", KEY) as api,
+    ):
         headers = await api.put_signed(f"{there}/b?sig=a%2Fb", lambda: body(b"12345"))
 
     assert headers["ETag"] == "e"
