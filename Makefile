@@ -101,13 +101,24 @@ fix: env ## put format and import order right, and what lint can mend
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format --quiet .
 
+# The official SDK and CLI, which tests/conformance runs; made once, and kept in .cache.
+.PHONY: conformance-env
+conformance-env: env ## the environments of the official SDK and CLI
+	@$(PY) -m tests.conformance.environments sdk cli >/dev/null
+
 .PHONY: test
-test: env ## the tests
+test: env conformance-env ## the tests
 	$(call say,tests)
 	@$(PY) -m pytest --quiet --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
+# What imitates the clouds: moto's S3 server, Azurite, and the clouds' libraries that sign URLs.
+.PHONY: stores-env
+stores-env: env
+	@$(PY) -m tests.conformance.environments stores >/dev/null
+	@$(PY) -m tests.sandbox.stores.azurite >/dev/null
+
 .PHONY: tools
-tools: env ## the tests that compare with system tools
+tools: env stores-env ## the tests that compare with system tools
 	$(call say,tests with system tools)
 	@$(PY) -m pytest --quiet -m tools $(ARGS)
 
@@ -127,7 +138,7 @@ bench: env ## measure
 	@$(PY) bench/noop.py
 
 .PHONY: coverage
-coverage: env ## what the tests do not reach
+coverage: env conformance-env ## what the tests do not reach
 	@$(PY) -m pytest --quiet --numprocesses=$(JOBS) --cov --cov-report=term $(ARGS)
 
 # -------------------------------------------------------------------------------- maintaining
@@ -142,6 +153,11 @@ requirements: env ## compile the pins again (UPGRADE=1 to move them)
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements/runtime.txt -c requirements/build.txt \
 		pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/conformance-build.in -o requirements/conformance-build.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/conformance-sdk.in -o requirements/conformance-sdk.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements/conformance-build.txt \
+		requirements/conformance-cli.in -o requirements/conformance-cli.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/stores.in -o requirements/stores.txt
 
 .PHONY: changelog
 changelog: env ## show what the next release would say
@@ -149,6 +165,6 @@ changelog: env ## show what the next release would say
 
 .PHONY: clean
 clean: ## remove the environment and what the tools left
-	@rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .ci/log bench-results
+	@rm -rf $(VENV) .cache build dist .coverage .coverage.* htmlcov .hypothesis .ci/log bench-results
 	@rm -rf *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find fwsync tests -name __pycache__ -type d -prune -exec rm -rf {} +

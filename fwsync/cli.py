@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -395,6 +395,26 @@ def sandbox(
         ),
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Serve HTTPS with a CA of its own.")] = False,
+    store: Annotated[
+        Literal["local", "s3", "azure", "gcs"],
+        typer.Option(help="Where signed URLs lead: this server, or a strict store of a cloud."),
+    ] = "local",
+    switch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--switch",
+            metavar="NAME[=VALUE]",
+            help="Such as audit_trail, signed_url=off, page_limit=100; may be repeated.",
+        ),
+    ] = None,
+    compat: Annotated[
+        Literal["core-2018"] | None,
+        typer.Option(help="Behave as this older server."),
+    ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A script of faults: rehearse a bad network."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON line when ready: url, api_key, …")
     ] = False,
@@ -402,11 +422,18 @@ def sandbox(
     """Run a Flywheel-compatible server here, to try fwsync without an account."""
     from fwsync import rehearse
 
-    _finish(
-        lambda: rehearse.sandbox(
-            port=port, host=host, data=data, tls=tls, groups=group or (), as_json=json
-        )
+    switches = [*(switch or ()), *([f"compat={compat}"] if compat else ())]
+    rehearsal = rehearse.Rehearsal(
+        port=port,
+        host=host,
+        data=data,
+        tls=tls,
+        groups=tuple(group or ()),
+        store=store,
+        switches=tuple(switches),
+        faults=faults,
     )
+    _finish(lambda: rehearse.sandbox(rehearsal, as_json=json))
 
 
 @app.command()

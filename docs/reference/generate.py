@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 
@@ -27,6 +28,9 @@ from fwsync.progress import JSON_VERSION, JsonLines, JsonProgress, duration_text
 from fwsync.runs import Planned, Status
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))  # the checklist of the sandbox is beside its tests
+
+from tests.conformance import checklist  # noqa: E402
 
 NOTE = "<!-- Written by docs/reference/generate.py from the program itself; do not edit. -->"
 
@@ -172,6 +176,7 @@ def pages() -> dict[str, str]:
         "settings.md": "\n".join(_settings()) + "\n",
         "exit-codes.md": "\n".join(_exit_codes()) + "\n",
         "json-lines.md": "\n".join(_json_lines()) + "\n",
+        "sandbox-routes.md": "\n".join(_sandbox_routes()) + "\n",
     }
 
 
@@ -230,6 +235,8 @@ def _spelled(option: Any) -> str:
         return f"{name} {option.metavar}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"{name} {'|'.join(str(one.value) for one in kind)}"
+    if get_origin(kind) is Literal:
+        return f"{name} {'|'.join(map(str, get_args(kind)))}"
     return f"{name} {_KINDS[kind]}"
 
 
@@ -409,6 +416,38 @@ def _bare(line: str) -> dict[str, Any]:
 def _fields(what: str, fields: Mapping[str, object], meanings: Mapping[str, str]) -> Iterator[str]:
     _explained(what, fields, meanings)
     yield from _table(("field", "meaning"), [(f"`{name}`", meanings[name]) for name in fields])
+
+
+# -------------------------------------------------------------------------- sandbox routes
+
+
+def _sandbox_routes() -> Iterator[str]:
+    yield from ("# What the sandbox answers", "", NOTE, "")
+    yield "Each row is a route, or one aspect of it, and the tests that assert what it answers."
+    yield "All paths are below `/api`, but for those that begin with `/sandbox`."
+    yield "`{cont}` stands for any kind of container."
+    yield "The tests in `tests/conformance` are the official SDK and CLI at work."
+    tests: dict[str, list[str]] = {}
+    for claim in checklist.claims():
+        title = claim.test.removeprefix("test_").replace("_", " ")
+        for name in claim.rows:
+            tests.setdefault(name, []).append(f"[{title}](../../{claim.where})")
+    rows = checklist.rows()
+    for section in dict.fromkeys(row.section for row in rows):
+        yield from ("", f"## {section}")
+        yield from _table(
+            ("row", "routes", "what holds", "tests"),
+            (
+                (
+                    f"`{row.name}`",
+                    ", ".join(f"`{route}`" for route in row.routes) or "all",
+                    row.says,
+                    ", ".join(tests.get(row.name, ())),
+                )
+                for row in rows
+                if row.section == section
+            ),
+        )
 
 
 # ------------------------------------------------------------------------------ small hands

@@ -7,14 +7,20 @@ both survive a restart. It knows nothing of the client, nor the client of it.
 ``serve`` and ``run_sandbox`` are for the command line, ``running_sandbox`` for tests.
 """
 
+from fwsync.sandbox.faults.reading import read_script
 from fwsync.sandbox.server import Ready, Sandbox, run_sandbox, running_sandbox, serve
 from fwsync.sandbox.settings import SandboxSettings, TlsSettings
+from fwsync.sandbox.stores import Dialect
+from fwsync.sandbox.switches import read_switches
 
 __all__ = [
+    "Dialect",
     "Ready",
     "Sandbox",
     "SandboxSettings",
     "TlsSettings",
+    "read_script",
+    "read_switches",
     "run_sandbox",
     "running_sandbox",
     "serve",

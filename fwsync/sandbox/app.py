@@ -1,137 +1,133 @@
-"""The front of the sandbox: which route goes where, who asks, and what a failure looks like.
-
-Every route stands in :data:`ROUTES`; a new one is a line there and a handler in its room.
-"""
+"""The front of the sandbox: who asks, and what a failure looks like."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from fwsync.sandbox import containers, download, files, inspection, lookup, startup
+from fwsync.sandbox import core2018
+from fwsync.sandbox.exchange import EXCHANGE, Exchange
+from fwsync.sandbox.faults.play import asked, play
+from fwsync.sandbox.faults.register import Fault
+from fwsync.sandbox.faults.wire import Severed
+from fwsync.sandbox.kept.access import Caller
+from fwsync.sandbox.kept.tree import PLURAL
 from fwsync.sandbox.problems import ApiError
+from fwsync.sandbox.routes import ROUTES, Route
 from fwsync.sandbox.site import SITE, Call, Site, answer
-from fwsync.sandbox.tree import KINDS
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
-Guard = Literal["key", "ticket", "none"]
+#: The route of a request, as the table has it, and the variable parts of its path.
+ROUTE: Final = web.RequestKey("route", str)
+PARTS: Final = web.RequestKey("parts", Mapping[str, str])
+IN_STORE: Final = "/{bucket}/{key}"
+
+#: Finds out who a request is from.
+Identify = Callable[[Site, web.Request], Awaitable[Caller]]
 
 MAX_JSON: Final = 256 << 20  # bytes of a JSON body; file bodies are streamed and have their own
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One line of the table.
-
-    Args:
-        path: below ``/api``, unless it begins with ``/sandbox``; ``{cont}`` stands for each of
-            ``kinds`` in turn.
-        guard: a ``key`` is needed, or a ``ticket`` will do, or nothing is asked.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    guard: Guard = "key"
-    kinds: tuple[str, ...] = ()
-
-
-ANY: Final = ("",)  # /containers/…: any kind
-WITH_FILES: Final = (*KINDS[1:], "")
-WITH_GRANTS: Final = ("group", "project")
-
-ROUTES: Final[tuple[Route, ...]] = (
-    # login and start-up
-    Route("GET", "/config", startup.config, guard="none"),
-    Route("GET", "/version", startup.version, guard="none"),
-    Route("GET", "/auth/status", startup.status, guard="none"),
-    Route("GET", "/users/self", startup.myself, guard="none"),
-    Route("GET", "/roles", startup.roles),
-    Route("GET", "/roles/{id}", startup.role),
-    # paths
-    Route("POST", "/lookup", lookup.lookup),
-    Route("POST", "/resolve", lookup.resolve),
-    # containers
-    Route("GET", "/{cont}", containers.top_list, kinds=KINDS),
-    Route("POST", "/{cont}", containers.create, kinds=KINDS),
-    Route("DELETE", "/{cont}", containers.delete_many, kinds=KINDS),
-    Route("GET", "/{cont}/{id}", containers.get, kinds=(*KINDS, "")),
-    Route("PUT", "/{cont}/{id}", containers.change, kinds=(*KINDS, "")),
-    Route("DELETE", "/{cont}/{id}", containers.delete, kinds=(*KINDS, "")),
-    Route("GET", "/groups/{id}/projects", containers.child_list, kinds=("group",)),
-    Route("GET", "/projects/{id}/subjects", containers.child_list, kinds=("project",)),
-    Route("GET", "/projects/{id}/sessions", containers.child_list, kinds=("project",)),
-    Route("GET", "/projects/{id}/acquisitions", containers.child_list, kinds=("project",)),
-    Route("GET", "/subjects/{id}/sessions", containers.child_list, kinds=("subject",)),
-    Route("GET", "/sessions/{id}/acquisitions", containers.child_list, kinds=("session",)),
-    Route("GET", "/{cont}/{id}/permissions", containers.permissions, kinds=WITH_GRANTS),
-    Route("POST", "/{cont}/{id}/permissions", containers.grant, kinds=WITH_GRANTS),
-    Route("PUT", "/{cont}/{id}/permissions", containers.grant, kinds=WITH_GRANTS),
-    Route("PUT", "/{cont}/{id}/permissions/{user}", containers.grant, kinds=WITH_GRANTS),
-    Route("DELETE", "/{cont}/{id}/permissions/{user}", containers.revoke, kinds=WITH_GRANTS),
-    # files of a container
-    Route("POST", "/{cont}/{id}/files", files.upload, kinds=WITH_FILES),
-    Route("GET", "/{cont}/{id}/files/{name}", files.download_by_name, "ticket", WITH_FILES),
-    Route("HEAD", "/{cont}/{id}/files/{name}", files.download_by_name, "ticket", WITH_FILES),
-    Route("DELETE", "/{cont}/{id}/files/{name}", files.delete_by_name, kinds=WITH_FILES),
-    Route("GET", "/{cont}/{id}/files/{name}/info", files.info, kinds=WITH_FILES),
-    # files by id
-    Route("GET", "/files", files.top_list),
-    Route("GET", "/files/{file_id}", files.get),
-    Route("DELETE", "/files/{file_id}", files.delete),
-    Route("GET", "/files/{file_id}/versions", files.versions),
-    Route("GET", "/files/{file_id}/download", files.download, guard="ticket"),
-    Route("HEAD", "/files/{file_id}/download", files.download, guard="ticket"),
-    # archives
-    Route("POST", "/download", download.ticket),
-    Route("GET", "/download", download.stream, guard="ticket"),
-    Route("POST", "/download/targets", download.targets),
-    # not Flywheel: the sandbox looked at from outside
-    Route("GET", "/sandbox/requests", inspection.requests),
-    Route("DELETE", "/sandbox/requests", inspection.reset),
-    Route("GET", "/sandbox/record", inspection.record),
-)
 
 
 def make_app(site: Site) -> web.Application:
     """The application of a site."""
     app = web.Application(middlewares=[_answer], client_max_size=MAX_JSON)
     app[SITE] = site
-    for method, path, handler in _spelled_out(ROUTES):
-        app.router.add_route(method, path, handler)  # HEAD only where the table says so
+    modern = Table(ROUTES)
+    before = core2018.Front(partial(Table, core2018.ROUTES, core2018.identify), modern)
+    tables: dict[str, Table | core2018.Front] = {"": modern, "core-2018": before}
+    app[TABLES] = tables
+    app.router.add_route("*", r"/{path:[\s\S]*}", _dispatch, expect_handler=_expect)
     return app
 
 
+async def _dispatch(request: web.Request) -> web.StreamResponse:
+    store = request.app[SITE].store
+    if store.holds(request.rel_url.raw_path):
+        request[ROUTE] = IN_STORE
+        return await store.serve(request)
+    # The switch is looked at for each request, so the router of the application has one route.
+    return await _table(request)(request)
+
+
+def _table(request: web.Request) -> Table | core2018.Front:
+    return request.app[TABLES][request.app[SITE].switches.compat]
+
+
+async def _expect(request: web.Request) -> None:
+    """``Expect: 100-continue`` is answered, but by the old server."""
+    wanted = request.headers.get("Expect", "").lower() == "100-continue"
+    if wanted and request.version == HttpVersion11 and not request.app[SITE].switches.compat:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+async def _by_headers(site: Site, request: web.Request) -> Caller:
+    return await site.keyring.caller(request.headers)
+
+
+class Table:
+    """Finds the handler of a request in a table of routes, and lets it answer."""
+
+    def __init__(self, routes: tuple[Route, ...], identify: Identify = _by_headers) -> None:
+        self._paths = web.UrlDispatcher()
+        for method, path, handler in _spelled_out(routes, identify):
+            self._paths.add_route(method, path, handler)  # HEAD only where the table says so
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Answer.
+
+        Raises:
+            HTTPException: 404, 405.
+            ApiError: what the handler raises.
+        """
+        match = await self.find(request)
+        request[PARTS] = dict(match)
+        return await match.handler(request)
+
+    async def find(self, request: web.Request) -> web.UrlMappingMatchInfo:
+        """Find the route of a request, and write its name down."""
+        match = await self._paths.resolve(request)
+        resource = match.route.resource
+        request[ROUTE] = resource.canonical if resource is not None else "-"
+        return match
+
+
+TABLES: Final = web.AppKey(
+    "tables", dict[str, Table | core2018.Front]
+)  # by what the sandbox behaves like
+
+
 def _spelled_out(
-    routes: tuple[Route, ...],
+    routes: tuple[Route, ...], identify: Identify
 ) -> Iterator[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]]:
     for route in routes:
         base = "" if route.path.startswith("/sandbox/") else "/api"
         for kind in route.kinds or ("",):
-            word = f"{kind or 'container'}s"
-            path = base + route.path.replace("{cont}", word)
-            yield route.method, path, _endpoint(route, kind)
+            path = base + route.path.replace("{cont}", PLURAL[kind])
+            yield route.method, path, _endpoint(route, kind, identify)
 
 
-def _endpoint(route: Route, kind: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _endpoint(
+    route: Route, kind: str, identify: Identify
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     handler, guard = route.handler, route.guard
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         site = request.app[SITE]
-        caller = site.keys.caller(request.headers)
+        caller = await identify(site, request)
+        request[EXCHANGE].told(caller)
         if caller.kind == "unknown" and not (
             guard == "none" or (guard == "ticket" and request.query.get("ticket"))
         ):
             raise ApiError(401, "Authentication required")
-        return await handler(Call(request, site, caller, kind))
+        return await handler(Call(request, site, caller, request[PARTS], kind))
 
     return endpoint
 
@@ -140,33 +136,73 @@ def _endpoint(route: Route, kind: str) -> Callable[[web.Request], Awaitable[web.
 async def _answer(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Errors become JSON, and every answer is recorded."""
-    response: web.StreamResponse | None = None
+    """Faults are played, and every answer is recorded."""
+    site, exchange = request.app[SITE], Exchange.of(request)
+    request[EXCHANGE] = exchange
+    request.writer.on_body_write = exchange.count
+    of_api = not request.path.startswith("/sandbox/")
+    work = partial(_carried_out, request, handler)
     status = 499  # the client went away, or the sandbox was told to stop
     try:
-        try:
-            response = await handler(request)
-        except ApiError as problem:
-            response = _problem(problem)
-        except web.HTTPException as problem:
-            response = _problem(ApiError(problem.status, _reason(request, problem)))
-            response.headers.update(
-                {name: value for name, value in problem.headers.items() if name == "Allow"}
-            )
-        except (ConnectionError, web.RequestPayloadError):
-            if _started(request):
-                raise
-            # Nobody is there to read it; raised, it would be logged like a fault of ours.
-            response = web.Response(status=status)
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            if _started(request):
-                raise
-            response = _problem(ApiError(500, "Internal Server Error"))
+        fault = await _fault(request, site) if of_api and len(site.faults) else None
+        response = await (work() if fault is None else play(fault, request, work))
         status = response.status
+    except Severed:
+        status = exchange.entry["status"]
+        response = web.Response(status=499)  # goes nowhere, and that is not logged
     finally:
-        _record(request, status)
+        if of_api:
+            _record(request, exchange, status)
     return response
+
+
+async def _carried_out(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Errors become JSON."""
+    response: web.StreamResponse
+    try:
+        response = await handler(request)
+    except ApiError as problem:
+        response = _problem(problem)
+    except web.HTTPException as problem:
+        response = _problem(ApiError(problem.status, _reason(request, problem)))
+        response.headers.update(
+            {name: value for name, value in problem.headers.items() if name == "Allow"}
+        )
+    except Severed:
+        raise
+    except (ConnectionError, web.RequestPayloadError):
+        if request.transport is not None and _started(request):
+            request.transport.abort()  # whoever may be there has half an answer
+        # Nobody is there to read it; raised, it would be logged like a fault of ours.
+        response = web.Response(status=499)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        if _started(request):
+            raise
+        response = _problem(ApiError(500, "Internal Server Error"))
+    request[EXCHANGE].entry["carried_out"] = response.status
+    return response
+
+
+async def _fault(request: web.Request, site: Site) -> Fault | None:
+    """What the script has for a request."""
+    who: tuple[str | None, ...] = ("unknown",)
+    if site.faults.asks_for_callers:
+        try:
+            caller = await site.keyring.caller(request.headers)
+            who = (caller.kind, caller.id)
+        except ApiError:  # of a wrong key; it gets its answer if it gets that far
+            pass
+    fault = site.faults.meet(asked(request, tuple(name for name in who if name)))
+    if fault is not None:
+        # Its route is to be known, whether or not anybody will answer it.
+        if site.store.holds(request.rel_url.raw_path):
+            request[ROUTE] = IN_STORE
+        else:
+            await _table(request).find(request)
+    return fault
 
 
 def _problem(problem: ApiError) -> web.Response:
@@ -195,8 +231,10 @@ def _started(request: web.Request) -> bool:
     return bool(writer) and writer.output_size > 0
 
 
-def _record(request: web.Request, status: int) -> None:
-    if request.path.startswith("/sandbox/"):
-        return
-    resource = request.match_info.route.resource
-    request.app[SITE].requests.add(request, resource.canonical if resource else "-", status)
+def _record(request: web.Request, exchange: Exchange, status: int) -> None:
+    exchange.entry |= {
+        "route": request.get(ROUTE, "-"),
+        "status": status,
+        "received": request.content.total_bytes,
+    }
+    request.app[SITE].requests.add(exchange.entry)

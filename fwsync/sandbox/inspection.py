@@ -19,12 +19,13 @@ from fwsync.sandbox.site import Call, answer
 PAGE: Final = 1000  # rows in one piece of the answer
 
 CONTAINERS: Final = (
-    "SELECT rowid AS at, id, kind, label, parent_id, created, modified, deleted, revision"
-    " FROM containers WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    "SELECT rowid AS at, id, kind, label, parent_id, created, modified, deleted, revision,"
+    " delete_reason FROM containers WHERE rowid > ? ORDER BY rowid LIMIT ?"
 )
 FILES: Final = (
     "SELECT v.seq AS at, v.file_id, v.version, f.name, f.container_kind, f.container_id,"
-    " f.project_id, v.size, v.sha384, v.type, v.created, f.deleted, f.version AS newest"
+    " f.project_id, v.size, v.sha384, v.type, v.created, f.deleted, f.version AS newest,"
+    " coalesce(v.delete_reason, f.delete_reason) AS delete_reason, v.deleted AS version_deleted"
     " FROM versions v JOIN files f ON f.id = v.file_id WHERE v.seq > ? ORDER BY v.seq LIMIT ?"
 )
 
@@ -41,6 +42,15 @@ async def reset(call: Call) -> web.Response:
     call.only_admins()
     call.site.requests.clear()
     return answer({"total": 0})
+
+
+async def switches(call: Call) -> web.Response:
+    """``GET /sandbox/switches``, and ``PATCH`` with the changes."""
+    call.only_admins()
+    if call.request.method == "PATCH":
+        changes = await call.json_object()
+        call.site.switches = call.site.switches.changed(changes)
+    return answer(call.site.switches.model_dump())
 
 
 async def record(call: Call) -> web.StreamResponse:

@@ -17,18 +17,18 @@ from typing import Any, BinaryIO, Final
 from aiohttp import web
 
 from fwsync.errors import Locked, UsageError
-from fwsync.sandbox import tree
-from fwsync.sandbox.access import Caller, Keys
 from fwsync.sandbox.app import make_app
-from fwsync.sandbox.blobs import Blobs
-from fwsync.sandbox.records import Pen, open_records
+from fwsync.sandbox.kept import tree
+from fwsync.sandbox.kept.blobs import Blobs
+from fwsync.sandbox.kept.keyring import LONG_KEY, Keyring, add_key, keys_of
+from fwsync.sandbox.kept.records import Pen, open_records
 from fwsync.sandbox.settings import SandboxSettings
 from fwsync.sandbox.site import Site
 from fwsync.sandbox.tls import server_context
 
 ADMIN: Final = "admin@sandbox.local"
 USER: Final = "user@sandbox.local"
-KEY_BYTES: Final = 28  # with the mark before them, 57 characters: sent as Bearer by the SDK
+OLD: Final = "core-2018"
 STOP_AFTER: Final = 0.1  # seconds that transfers are given when the sandbox stops
 READ_BUFFER: Final = 512 << 10  # bytes; uploads are hashed in pieces of about this
 
@@ -109,9 +109,12 @@ async def running_sandbox(
         stack.push_async_callback(asyncio.to_thread, records.close)
         blobs = await asyncio.to_thread(Blobs, settings.data, durable=settings.durable)
         stack.push_async_callback(asyncio.to_thread, blobs.close)
-        keys, secret = await records.write(_keys)
+        old = settings.switches.get("compat") == OLD
+        secret = await records.write(_secrets, short_keys=old)
+        keyring = Keyring(records, secret["device_secret"])
+        await keyring.load()
         await records.write(_make_groups, settings.groups)
-        site = Site(settings, records, blobs, keys)
+        site = Site(settings, records, blobs, keyring)
         context, ca_file = await _tls(settings)
         app = await _listen(stack, site, settings, context)
         yield Sandbox(site, _ready(settings, app, secret, ca_file), app)
@@ -146,7 +149,7 @@ async def _listen(
     stack: AsyncExitStack, site: Site, settings: SandboxSettings, context: ssl.SSLContext | None
 ) -> web.AppRunner:
     app = web.AppRunner(
-        make_app(site),
+        await asyncio.to_thread(make_app, site),  # hundreds of routes: tens of milliseconds
         access_log=None,
         handle_signals=False,
         shutdown_timeout=STOP_AFTER,
@@ -155,15 +158,24 @@ async def _listen(
     )
     await app.setup()
     stack.push_async_callback(app.cleanup)
-    listener = web.TCPSite(app, settings.host, settings.port, ssl_context=context, backlog=1024)
+    await _open_port(app, settings.host, settings.port, context)
+    if site.store.elsewhere:
+        known = len(app.addresses)  # a name may have several
+        await _open_port(app, settings.host, settings.store_port, context)
+        site.store_port = app.addresses[known][1]
+    return app
+
+
+async def _open_port(
+    app: web.AppRunner, host: str, port: int, context: ssl.SSLContext | None
+) -> None:
     try:
-        await listener.start()
+        await web.TCPSite(app, host, port, ssl_context=context, backlog=1024).start()
     except OSError as error:
         raise UsageError(
-            f"{settings.host}:{settings.port}: cannot be listened on ({error.strerror})",
+            f"{host}:{port}: cannot be listened on ({error.strerror})",
             hint="choose another --port, or 0 for a free one",
         ) from error
-    return app
 
 
 def _ready(
@@ -217,19 +229,25 @@ def _make_groups(pen: Pen, groups: tuple[str, ...]) -> None:
             tree.set_permissions(pen, group, [{"_id": ADMIN, "access": "admin"}], replace=True)
 
 
-def _keys(pen: Pen) -> tuple[Keys, dict[str, str]]:
-    """Read the keys, or draw them at the first start."""
+def _secrets(pen: Pen, *, short_keys: bool) -> dict[str, str]:
+    """The keys of the two users and the secret of the devices; drawn at the first start.
+
+    Args:
+        short_keys: keys as the server of 2018 drew them. Clients send long ones as ``Bearer``,
+            which that server does not know.
+    """
     db = pen.db
+    found: dict[str, str] = {}
     for user, first, last, root in ((ADMIN, "Ada", "Admin", 1), (USER, "Uma", "User", 0)):
         db.execute(
-            "INSERT OR IGNORE INTO users VALUES (?,?,?,?,?,?)",
-            (user, f"k{secrets.token_hex(KEY_BYTES)}", first, last, root, pen.now),
+            "INSERT OR IGNORE INTO users VALUES (?,?,?,?,0,?,?,NULL,'{}')",
+            (user, first, last, root, pen.now, pen.now),
         )
+        fitting = (key["key"] for key in keys_of(db, "user", user))
+        found[user] = next((key for key in fitting if (len(key) < LONG_KEY) == short_keys), "")
+        found[user] = found[user] or add_key(pen, "user", user, short=short_keys)["key"]
     db.execute(
         "INSERT OR IGNORE INTO settings VALUES ('device_secret', ?)", (secrets.token_hex(16),)
     )
-    device = db.execute("SELECT value FROM settings WHERE name = 'device_secret'").fetchone()[0]
-    users = db.execute("SELECT id, key, root FROM users").fetchall()
-    callers = {row["key"]: Caller("user", row["id"], bool(row["root"])) for row in users}
-    secret = {row["id"]: row["key"] for row in users} | {"device_secret": device}
-    return Keys(callers, device), secret
+    row = db.execute("SELECT value FROM settings WHERE name = 'device_secret'").fetchone()
+    return found | {"device_secret": row[0]}

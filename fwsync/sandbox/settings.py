@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-#: What ``GET /config`` publishes under ``features``; later switches join here.
-FEATURES: dict[str, bool] = {
-    "signed_url": False,
-    "multipart_signed_url": False,
-    "multiproject": False,
-    "audit_trail": False,
-    "deid_log": False,
-    "deid_profile": False,
-    "project_locking": False,
-    "malware_scanning": False,
-    "tags_in_lists": True,
-}
+from fwsync.sandbox.faults.script import Rule
+from fwsync.sandbox.stores import Dialect
 
 MAX_UPLOAD = 5 << 40  # bytes; the largest object of the common stores
 
@@ -43,9 +34,12 @@ class SandboxSettings:
         port: 0 picks a free one.
         durable: uploads survive a power loss too, each one flushed to the disk; without it they
             survive the end of the process, however sudden.
-        features: changes to what ``GET /config`` publishes.
+        switches: what is not as :class:`~fwsync.sandbox.switches.Switches` has it.
+        faults: the script of a bad network, see docs/guides/bad-network.md.
         max_upload: bytes of one file.
         groups: ids of groups that are made at the start, if they are not there.
+        store: the dialect of what signed URLs lead to.
+        store_port: of a store that imitates a cloud; 0 picks a free one.
     """
 
     data: Path
@@ -53,6 +47,9 @@ class SandboxSettings:
     port: int = 0
     tls: TlsSettings | None = None
     durable: bool = False
-    features: dict[str, bool] = field(default_factory=dict)
+    switches: dict[str, Any] = field(default_factory=dict)
+    faults: tuple[Rule, ...] = ()
     max_upload: int = MAX_UPLOAD
     groups: tuple[str, ...] = ()
+    store: Dialect = "local"
+    store_port: int = 0

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import sqlite3
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
-from urllib.parse import unquote
 
 from aiohttp import web
+from yarl import URL
 
-from fwsync.sandbox.access import (
+from fwsync.sandbox.exchange import EXCHANGE, RequestLog
+from fwsync.sandbox.faults.past import read_past
+from fwsync.sandbox.faults.register import Faults
+from fwsync.sandbox.kept.access import (
     Access,
     Caller,
     Grants,
-    Keys,
     Place,
     check,
     load_grants,
     load_place,
 )
-from fwsync.sandbox.blobs import Blobs
+from fwsync.sandbox.kept.blobs import Blobs
+from fwsync.sandbox.kept.keyring import Keyring
+from fwsync.sandbox.kept.records import Pen, Records
 from fwsync.sandbox.problems import forbidden, invalid, missing
-from fwsync.sandbox.records import Pen, Records
-from fwsync.sandbox.settings import FEATURES, SandboxSettings
+from fwsync.sandbox.settings import SandboxSettings
+from fwsync.sandbox.stores import make_store
+from fwsync.sandbox.switches import Switches
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,8 +41,8 @@ T = TypeVar("T")
 MAX_TICKETS = 10_000
 MAX_PLACES = 50_000
 MAX_TOTALS = 1000
-MAX_REQUESTS = 10_000  # kept one by one; the counts go on
 PARSE_IN_LOOP = 256 << 10  # bytes of JSON
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # of a character, perhaps without the other half
 
 
 class Shelf(OrderedDict[str, T]):
@@ -58,69 +65,44 @@ class Totals:
     def __init__(self) -> None:
         self._known: Shelf[tuple[int, int]] = Shelf(MAX_TOTALS)
 
-    def get(self, what: str, generation: int) -> int:
-        """The number, or -1: it must be counted."""
+    def get(self, what: str, generation: int | None) -> int:
+        """The number at that generation, ``None`` for any; or -1: it must be counted."""
         then, total = self._known.get(what, (-1, -1))
-        return total if then == generation else -1
+        return total if generation in (None, then) else -1
 
     def keep(self, what: str, generation: int, total: int) -> None:
         """Remember what was counted, no earlier than at ``generation``."""
         self._known.keep(what, (generation, total))
 
 
-@dataclass
-class RequestLog:
-    """What was asked of this sandbox, for tests that count requests.
-
-    Headers are not kept, and so no key either.
-    """
-
-    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
-    counts: dict[str, int] = field(default_factory=dict)
-    total: int = 0
-
-    def add(self, request: web.Request, route: str, status: int) -> None:
-        """Record a request that was answered."""
-        self.total += 1
-        name = f"{request.method} {route}"
-        self.counts[name] = self.counts.get(name, 0) + 1
-        self.recent.append(
-            {
-                "method": request.method,
-                "path": unquote(request.rel_url.raw_path),
-                "query": request.rel_url.raw_query_string,
-                "route": route,
-                "status": status,
-            }
-        )
-
-    def clear(self) -> None:
-        """Start to count anew."""
-        self.recent.clear()
-        self.counts.clear()
-        self.total = 0
-
-
 class Site:
     """One sandbox at work: records, blobs, keys, and what is only kept in memory."""
 
     def __init__(
-        self, settings: SandboxSettings, records: Records, blobs: Blobs, keys: Keys
+        self, settings: SandboxSettings, records: Records, blobs: Blobs, keyring: Keyring
     ) -> None:
         self.settings = settings
-        self.features = FEATURES | settings.features
+        #: What may change while the sandbox runs; looked at anew for each request.
+        self.switches = Switches(**settings.switches)
         self.records = records
         self.blobs = blobs
-        self.keys = keys
+        self.keyring = keyring
         self.requests = RequestLog()
+        #: The script of a bad network; empty in normal use.
+        self.faults = Faults(settings.faults)
         self.totals = Totals()
         self.tickets: Shelf[Any] = Shelf(MAX_TICKETS)
+        #: Tokens of packfiles that are being put together.
+        self.packing: set[str] = set()
+        #: Where signed URLs lead, and its port, if it has one of its own.
+        self.store = make_store(settings.store, blobs)
+        self.store_port = 0
         self._places: Shelf[Place] = Shelf(MAX_PLACES)
         self._grants: dict[str, Grants] = {}
         self._changes = 0  # grows before and after each change that may move, hide or grant
 
     async def place(self, container: str) -> Place | None:
-        """Where a living container lies; remembered, for it never moves."""
+        """Where a living container lies; remembered until the tree changes."""
         found = self._places.get(container)
         if found is None:
             before = self._changes
@@ -166,17 +148,20 @@ SITE: Final = web.AppKey("site", Site)
 class Call:
     """One request, and who it is from.
 
-    ``kind`` is the kind of container that the route speaks of; empty where it speaks of any.
+    Args:
+        parts: the variable parts of its path.
+        kind: of container that the route speaks of; empty where it speaks of any.
     """
 
     request: web.Request
     site: Site
     caller: Caller
+    parts: Mapping[str, str]
     kind: str = ""
 
     def part(self, name: str) -> str:
         """A variable part of the path."""
-        return self.request.match_info[name]
+        return self.parts[name]
 
     def query(self, name: str) -> str | None:
         """A query parameter."""
@@ -206,8 +191,8 @@ class Call:
         body = await self.request.read()
         try:
             if len(body) > PARSE_IN_LOOP:
-                return await asyncio.to_thread(json.loads, body)
-            return json.loads(body)
+                return await asyncio.to_thread(read_json, body)
+            return read_json(body)
         except (ValueError, RecursionError) as error:
             raise invalid("the body is not valid JSON") from error
 
@@ -241,8 +226,27 @@ class Call:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Shorthand for reading from the records."""
+        """Read from the records; when the script says so, from what they were some time ago."""
+        if self.past is not None:
+            return await read_past(self.site.records, self.past, job, *args, **kwargs)
         return await self.site.records.read(job, *args, **kwargs)
+
+    @property
+    def past(self) -> str | None:
+        """The time at which this request sees the site; ``None`` is now."""
+        return self.request[EXCHANGE].past
+
+    @property
+    def origin(self) -> URL:
+        """Where this client reaches the site: scheme, host and port.
+
+        Raises:
+            ApiError: 400, its Host header names no host.
+        """
+        try:
+            return self.request.url.origin()
+        except ValueError as error:
+            raise invalid("the Host header cannot be read") from error
 
     def only_admins(self) -> None:
         """Refuse everybody else.
@@ -252,6 +256,30 @@ class Call:
         """
         if not self.caller.root:
             raise forbidden("only a site admin may do this")
+
+
+def read_json(text: bytes | str) -> Any:
+    """What a JSON text says; what could not be kept or sent again is refused.
+
+    That is ``NaN`` and numbers that are none, which JSON does not have, and halves of characters.
+
+    Raises:
+        ValueError: it is not JSON, or not UTF-8.
+        RecursionError: it is nested too deeply.
+    """
+    if isinstance(text, bytes):
+        text = text.decode()
+    told = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    if _HALF.search(text):
+        json.dumps(told, ensure_ascii=False).encode()
+    return told
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def answer(body: Any, status: int = 200) -> web.Response:

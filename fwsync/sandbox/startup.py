@@ -1,24 +1,23 @@
-"""Login and start-up: configuration, version, who am I, roles."""
+"""Start-up: configuration, version, who asks, roles, settings."""
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from aiohttp import web
 
 from fwsync._version import __version__
-from fwsync.sandbox.access import ACTIONS, ROLE_LABELS, ROLES
-from fwsync.sandbox.problems import ApiError, invalid, missing
+from fwsync.sandbox.kept.access import ACTIONS, ROLE_LABELS, ROLES
+from fwsync.sandbox.problems import missing
 from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
-PAGINATION_LIMIT = 100  # the default of SDK 23; lists here are not capped by it
+PAGINATION_LIMIT = 100  # the default of SDK 23; only the switch page_limit caps lists
 
 
 async def config(call: Call) -> web.Response:
     """``GET /config``; public, for the CLI asks before it has a key."""
-    features = call.site.features
+    features = call.site.switches.published()
     url = f"{call.request.scheme}://{call.request.host}/api"
     return answer(
         {
@@ -30,7 +29,7 @@ async def config(call: Call) -> web.Response:
                 "registered": False,
                 "inactivity_timeout": None,
                 "upload_maximum_bytes": str(call.site.settings.max_upload),
-                "pagination_limit": PAGINATION_LIMIT,
+                "pagination_limit": call.site.switches.page_limit or PAGINATION_LIMIT,
             },
             "features": features,
             "signed_url": features["signed_url"],
@@ -73,39 +72,6 @@ async def status(call: Call) -> web.Response:
     )
 
 
-async def myself(call: Call) -> web.Response:
-    """``GET /users/self``."""
-    if call.caller.kind == "unknown":
-        raise invalid("no user is logged in")
-    row = await call.read(_user, call.caller.id or "")
-    if row is None:
-        raise ApiError(403, "a device is no user")
-    key = {"key": row["key"], "created": row["created"], "last_used": None}
-    return answer(
-        {
-            "_id": row["id"],
-            "email": row["id"],
-            "firstname": row["firstname"],
-            "lastname": row["lastname"],
-            "roles": ["site_admin" if row["root"] else "user"],
-            "root": bool(row["root"]),
-            "avatar": None,
-            "disabled": False,
-            "created": row["created"],
-            "modified": row["created"],
-            "info": {},
-            "preferences": {},
-            "api_key": key,
-            "api_keys": [key],
-        }
-    )
-
-
-def _user(db: sqlite3.Connection, user: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM users WHERE id = ?", (user,)).fetchone()
-    return row
-
-
 async def roles(call: Call) -> web.Response:
     """``GET /roles``."""
     return answer([_role(access) for access in ROLES])
@@ -121,3 +87,15 @@ async def role(call: Call) -> web.Response:
 
 def _role(access: str) -> Json:
     return {"_id": ROLES[access], "label": ROLE_LABELS[access], "actions": list(ACTIONS[access])}
+
+
+async def settings(call: Call) -> web.Response:
+    """``GET /site/settings`` and those of a group or project: no profile of de-identification.
+
+    The CLI asks only where the switch ``deid_profile`` is on.
+    """
+    if call.kind:
+        await call.place(call.part("id"), "ro")
+    if not call.site.switches.deid_profile:
+        raise missing("this site has no settings")
+    return answer({"deid_profile": None})

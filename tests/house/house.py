@@ -70,8 +70,8 @@ class Stored:
 class Ground:
     """A thread with an event loop that holds a sandbox and relays; use it in a ``with``."""
 
-    def __init__(self, data: Path, *, tls: TlsSettings | None = None) -> None:
-        self._settings = SandboxSettings(data, tls=tls)
+    def __init__(self, data: Path, *, tls: TlsSettings | None = None, **changes: Any) -> None:
+        self._settings = SandboxSettings(data, tls=tls, **changes)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._stack = AsyncExitStack()
@@ -201,9 +201,9 @@ class Ground:
 
 
 @contextmanager
-def grounded(data: Path, *, tls: TlsSettings | None = None) -> Iterator[Ground]:
-    """A ground with the group ``lab``."""
-    with Ground(data, tls=tls) as ground:
+def grounded(data: Path, *, tls: TlsSettings | None = None, **changes: Any) -> Iterator[Ground]:
+    """A ground with the group ``lab``; ``changes`` go to the settings of its sandbox."""
+    with Ground(data, tls=tls, **changes) as ground:
         if tls is None:
             ground.group()
         yield ground

@@ -23,6 +23,7 @@ ODD_LABELS = [
 ]
 
 
+@pytest.mark.row("containers-create", "containers-get")
 async def test_a_tree_is_made_and_every_level_can_be_read(api: Api, tree: Tree) -> None:
     for kind in ("group", "project", "subject", "session", "acquisition"):
         container = getattr(tree, kind)
@@ -33,6 +34,7 @@ async def test_a_tree_is_made_and_every_level_can_be_read(api: Api, tree: Tree) 
         assert entry["node_type"] == kind
 
 
+@pytest.mark.row("containers-get")
 async def test_a_session_names_its_subject_and_its_parents(api: Api, tree: Tree) -> None:
     entry = await api.get(f"/sessions/{tree.session}")
 
@@ -42,6 +44,7 @@ async def test_a_session_names_its_subject_and_its_parents(api: Api, tree: Tree)
     assert entry["parents"]["session"] is None
 
 
+@pytest.mark.row("containers-create")
 async def test_ids_grow_with_time_and_look_like_object_ids(api: Api, tree: Tree) -> None:
     made = [await api.make("acquisition", "same", session=tree.session) for _ in range(20)]
 
@@ -51,6 +54,7 @@ async def test_ids_grow_with_time_and_look_like_object_ids(api: Api, tree: Tree)
 
 
 @pytest.mark.parametrize("label", ODD_LABELS)
+@pytest.mark.row("containers-create")
 async def test_any_text_is_a_label(api: Api, tree: Tree, label: str) -> None:
     for kind, parent in (("subject", "project"), ("acquisition", "session")):
         made = await api.make(kind, label, **{parent: getattr(tree, parent)})
@@ -58,6 +62,7 @@ async def test_any_text_is_a_label(api: Api, tree: Tree, label: str) -> None:
         assert (await api.get(f"/{kind}s/{made}"))["label"] == label
 
 
+@pytest.mark.row("containers-create")
 async def test_a_label_too_long_or_no_text_is_400(api: Api, tree: Tree) -> None:
     for label in ("x" * 257, 7, ["a"], {"a": 1}):
         body = {"label": label, "session": tree.session}
@@ -65,6 +70,7 @@ async def test_a_label_too_long_or_no_text_is_400(api: Api, tree: Tree) -> None:
         assert (await api.ask("POST", "/acquisitions", json=body)).status == 400
 
 
+@pytest.mark.row("containers-create")
 async def test_a_missing_parent_is_404(api: Api, tree: Tree) -> None:
     wrong_kind = {"label": "x", "session": tree.project}
     nowhere = {"label": "x", "group": "nowhere"}
@@ -73,6 +79,7 @@ async def test_a_missing_parent_is_404(api: Api, tree: Tree) -> None:
     assert (await api.ask("POST", "/projects", json=nowhere)).status == 404
 
 
+@pytest.mark.row("labels-equal")
 async def test_equal_labels_are_refused_for_projects_and_subjects_only(
     api: Api, tree: Tree
 ) -> None:
@@ -84,6 +91,7 @@ async def test_equal_labels_are_refused_for_projects_and_subjects_only(
     assert (await api.ask("POST", "/subjects", json=subject)).status == 422
 
 
+@pytest.mark.row("groups-create")
 async def test_a_group_is_made_or_labelled_anew(api: Api) -> None:
     first = await api.ask("POST", "/groups", json={"_id": "lab", "label": "Lab"})
     second = await api.ask("POST", "/groups", json={"_id": "lab", "label": "The lab"})
@@ -93,12 +101,14 @@ async def test_a_group_is_made_or_labelled_anew(api: Api) -> None:
 
 
 @pytest.mark.parametrize("group", ["A", "x", "a b", "-a", "a" * 33, "é", None, 5])
+@pytest.mark.row("groups-create")
 async def test_a_group_id_is_a_slug(api: Api, group: object) -> None:
     answer = await api.ask("POST", "/groups", json={"_id": group, "label": "x"})
 
     assert answer.status == 400
 
 
+@pytest.mark.row("sessions-subject")
 async def test_a_subject_in_a_session_body_is_found_or_made(api: Api, tree: Tree) -> None:
     body = {"label": "x", "project": tree.project}
     old = await api.post("/sessions", {**body, "subject": {"code": "sub-01"}})
@@ -110,6 +120,7 @@ async def test_a_subject_in_a_session_body_is_found_or_made(api: Api, tree: Tree
     assert len(await api.get(f"/projects/{tree.project}/subjects")) == 2
 
 
+@pytest.mark.row("containers-change")
 async def test_a_change_is_partial_and_moves_the_revision(api: Api, tree: Tree) -> None:
     before = await api.get(f"/sessions/{tree.session}")
     answer = await api.ask("PUT", f"/sessions/{tree.session}", json={"label": "ses-02"})
@@ -123,6 +134,7 @@ async def test_a_change_is_partial_and_moves_the_revision(api: Api, tree: Tree) 
     assert after["created"] == before["created"]
 
 
+@pytest.mark.row("containers-change")
 async def test_an_empty_or_unknown_change_is_400(api: Api, tree: Tree) -> None:
     empty = await api.ask("PUT", f"/projects/{tree.project}", json={})
     unknown = await api.ask("PUT", f"/projects/{tree.project}", json={"nonsense": 1})
@@ -131,6 +143,7 @@ async def test_an_empty_or_unknown_change_is_400(api: Api, tree: Tree) -> None:
     assert unknown.status == 400
 
 
+@pytest.mark.row("containers-delete")
 async def test_deleting_takes_everything_below_and_leaves_the_rest(api: Api, tree: Tree) -> None:
     await api.upload(f"acquisitions/{tree.acquisition}", {"a.txt": b"a"})
     await api.upload(f"projects/{tree.project}", {"p.txt": b"p"})
@@ -146,6 +159,7 @@ async def test_deleting_takes_everything_below_and_leaves_the_rest(api: Api, tre
     assert sum(one["deleted"] is not None for one in record["containers"]) == 3
 
 
+@pytest.mark.row("containers-delete")
 async def test_several_are_deleted_by_a_list_of_ids(api: Api, tree: Tree) -> None:
     other = await api.make("acquisition", "b", session=tree.session)
     ids = [tree.acquisition, other, "0" * 24]
@@ -155,6 +169,7 @@ async def test_several_are_deleted_by_a_list_of_ids(api: Api, tree: Tree) -> Non
     assert await api.get(f"/sessions/{tree.session}/acquisitions") == []
 
 
+@pytest.mark.row("containers-delete")
 async def test_nothing_is_uploaded_into_what_was_deleted(api: Api, tree: Tree) -> None:
     await api.upload(f"acquisitions/{tree.acquisition}", {"a.txt": b"a"})
     await api.ask("DELETE", f"/projects/{tree.project}")
@@ -169,6 +184,7 @@ async def test_nothing_is_uploaded_into_what_was_deleted(api: Api, tree: Tree) -
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(label=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+@pytest.mark.row("lookup")
 async def test_a_lookup_finds_what_a_label_was_given_to(api: Api, label: str) -> None:
     group = (await plant_once(api)).group
     answer = await api.ask("POST", "/projects", json={"label": label, "group": group})

@@ -5,11 +5,13 @@ import json
 import tarfile
 from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwsync.sandbox import Sandbox, tar
+from fwsync.sandbox import Sandbox
+from fwsync.sandbox.formats import tar
 from tests.sandbox.api import Api, Tree, client, unpack
 
 
@@ -27,6 +29,8 @@ async def filled(api: Api, tree: Tree) -> Tree:
     return tree
 
 
+@pytest.mark.row("download-classic", "download-ticket")
+@pytest.mark.row("download-classic", "download-ticket")
 async def test_a_classic_archive_holds_every_file_below_a_node(api: Api, filled: Tree) -> None:
     made = await ticket(api, filled)
     top = "scitran/grp/Proj"
@@ -41,6 +45,8 @@ async def test_a_classic_archive_holds_every_file_below_a_node(api: Api, filled:
     }
 
 
+@pytest.mark.row("download-classic")
+@pytest.mark.row("download-classic")
 async def test_the_prefix_may_be_chosen_or_empty(api: Api, filled: Tree) -> None:
     mine = await ticket(api, filled, "acquisition", prefix="mine")
     none = await ticket(api, filled, "acquisition", prefix="")
@@ -50,6 +56,8 @@ async def test_the_prefix_may_be_chosen_or_empty(api: Api, filled: Tree) -> None
     assert list(await api.tar(none["ticket"])) == [path]
 
 
+@pytest.mark.row("download-full")
+@pytest.mark.row("download-full")
 async def test_a_full_archive_names_the_levels(api: Api, filled: Tree) -> None:
     made = await ticket(api, filled, "session", type="full")
 
@@ -59,6 +67,8 @@ async def test_a_full_archive_names_the_levels(api: Api, filled: Tree) -> None:
     ]
 
 
+@pytest.mark.row("download-bulk")
+@pytest.mark.row("download-bulk")
 async def test_a_bulk_archive_names_containers_by_id(api: Api, filled: Tree) -> None:
     files = [
         {"container_name": kind, "container_id": getattr(filled, kind), "filename": name}
@@ -78,6 +88,8 @@ async def test_a_bulk_archive_names_containers_by_id(api: Api, filled: Tree) -> 
     }
 
 
+@pytest.mark.row("download-classic")
+@pytest.mark.row("download-classic")
 async def test_equal_labels_get_numbers_and_odd_ones_are_reduced(api: Api, tree: Tree) -> None:
     for label in ("acq-01", "acq-01", "a/b", "..", "日本", ""):
         made = await api.make("acquisition", label, session=tree.session)
@@ -95,6 +107,7 @@ async def test_equal_labels_get_numbers_and_odd_ones_are_reduced(api: Api, tree:
     ]
 
 
+@pytest.mark.row("download-filters")
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
@@ -109,6 +122,7 @@ async def test_equal_labels_get_numbers_and_odd_ones_are_reduced(api: Api, tree:
         ({"since": 4_000_000_000}, None),
     ],
 )
+@pytest.mark.row("download-filters")
 async def test_filters_choose_files(
     api: Api, tree: Tree, rule: dict[str, Any], expected: list[str] | None
 ) -> None:
@@ -124,6 +138,8 @@ async def test_filters_choose_files(
         assert [name.rpartition("/")[2] for name in archive] == expected
 
 
+@pytest.mark.row("download-filters")
+@pytest.mark.row("download-filters")
 async def test_any_filter_may_accept(api: Api, tree: Tree) -> None:
     await api.upload(f"projects/{tree.project}", {"a.nii": b"", "b.dcm": b"", "c": b""})
     filters = [{"types": {"plus": ["nifti"]}}, {"types": {"plus": ["null"]}}]
@@ -132,6 +148,8 @@ async def test_any_filter_may_accept(api: Api, tree: Tree) -> None:
     assert (await api.post("/download", body))["file_cnt"] == 2
 
 
+@pytest.mark.row("download-ticket")
+@pytest.mark.row("download-ticket")
 async def test_the_archive_shows_the_site_as_it_was_at_the_ticket(api: Api, filled: Tree) -> None:
     made = await ticket(api, filled, "acquisition", prefix="")
     where = f"acquisitions/{filled.acquisition}"
@@ -144,6 +162,8 @@ async def test_the_archive_shows_the_site_as_it_was_at_the_ticket(api: Api, fill
     assert await api.tar(made["ticket"]) == first
 
 
+@pytest.mark.row("download-tar")
+@pytest.mark.row("download-tar")
 async def test_the_stream_is_a_plain_tar(api: Api, filled: Tree) -> None:
     long_name = "ü" * 120 + ".txt"
     await api.upload(f"acquisitions/{filled.acquisition}", {long_name: b"long"})
@@ -161,6 +181,8 @@ async def test_the_stream_is_a_plain_tar(api: Api, filled: Tree) -> None:
     assert members[0].mtime > 1_700_000_000
 
 
+@pytest.mark.row("download-missing")
+@pytest.mark.row("download-missing")
 async def test_a_blob_that_is_gone_becomes_a_member_that_says_so(
     sandbox: Sandbox, api: Api, filled: Tree
 ) -> None:
@@ -174,6 +196,8 @@ async def test_a_blob_that_is_gone_becomes_a_member_that_says_so(
     assert alone.status == 404
 
 
+@pytest.mark.row("download-tar")
+@pytest.mark.row("download-tar")
 async def test_a_large_archive_comes_whole(api: Api, tree: Tree) -> None:
     files = {f"{n}.bin": bytes([n % 256]) * (n * 997) for n in range(120)}
     files["big.bin"] = b"big" * 2_000_000
@@ -183,6 +207,8 @@ async def test_a_large_archive_comes_whole(api: Api, tree: Tree) -> None:
     assert {name.rpartition("/")[2]: content for name, content in archive.items()} == files
 
 
+@pytest.mark.row("download-ticket")
+@pytest.mark.row("download-ticket")
 async def test_tickets_need_no_key_and_can_be_used_again(
     sandbox: Sandbox, api: Api, filled: Tree
 ) -> None:
@@ -196,6 +222,46 @@ async def test_tickets_need_no_key_and_can_be_used_again(
     assert (unknown.status, none.status) == (404, 401)
 
 
+@pytest.mark.row("download-ticket")
+async def test_a_ticket_is_for_the_address_that_asked(
+    sandbox: Sandbox, api: Api, filled: Tree
+) -> None:
+    made = await ticket(api, filled)
+    elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=elsewhere) as session:
+        answer = await Api(session, sandbox.url).ask(
+            "GET", "/download", params={"ticket": made["ticket"]}
+        )
+
+    assert (answer.status, answer.message) == (400, "ticket not for this resource or source IP")
+    assert await api.tar(made["ticket"])
+
+
+@pytest.mark.row("download-ticket")
+async def test_only_tar_and_zip_are_offered(api: Api, filled: Tree) -> None:
+    made = await ticket(api, filled)
+    params = {"ticket": made["ticket"], "format": "rar"}
+
+    assert (await api.ask("GET", "/download", params=params)).status == 400
+
+
+@pytest.mark.row("download-tar")
+async def test_files_may_come_as_links_into_the_store(api: Api, filled: Tree) -> None:
+    entry = await api.get(f"/sessions/{filled.session}/files/session.txt/info")
+    made = await ticket(api, filled, "session")
+    params = {"ticket": made["ticket"], "symlinks": "true"}
+    answer = await api.ask("GET", "/download", params=params)
+    with tarfile.open(fileobj=io.BytesIO(answer.body), mode="r|") as stream:
+        members = list(stream)
+    sha384 = entry["hash"].removeprefix("v0-sha384-")
+
+    assert answer.body.endswith(bytes(1024))
+    assert all(member.issym() and member.size == 0 for member in members)
+    assert members[0].name == "scitran/grp/Proj/sub-01/ses-01/session.txt"
+    assert members[0].linkname == (f"v0/sha384/{sha384[:2]}/{sha384[2:4]}/v0-sha384-{sha384}")
+
+
+@pytest.mark.row("download-ticket")
 async def test_nothing_to_download_is_404_and_nonsense_is_400(api: Api, tree: Tree) -> None:
     empty = {"nodes": [{"level": "project", "_id": tree.project}]}
     wrong = [
@@ -215,6 +281,8 @@ async def test_nothing_to_download_is_404_and_nonsense_is_400(api: Api, tree: Tr
         assert (await api.ask("POST", "/download", json=body)).status == 400
 
 
+@pytest.mark.row("download-targets")
+@pytest.mark.row("download-targets")
 async def test_targets_are_lines_of_json(api: Api, filled: Tree) -> None:
     body = {"nodes": [{"level": "project", "_id": filled.project}]}
     answer = await api.ask("POST", "/download/targets", params={"type": "full"}, json=body)

@@ -27,6 +27,7 @@ async def settled(sandbox: Sandbox) -> None:
         await sandbox.site.blobs.run(lambda: None)
 
 
+@pytest.mark.row("upload-form", "upload-metadata")
 async def test_an_upload_answers_the_entry(api: Api, tree: Tree) -> None:
     metadata = json.dumps({"info": {"a": 1}, "tags": ["t"], "size": 5, "zip_member_count": 2})
     [entry] = await api.upload(f"acquisitions/{tree.acquisition}", {"h.nii.gz": b"hello"}, metadata)
@@ -49,6 +50,7 @@ async def test_an_upload_answers_the_entry(api: Api, tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("kind", ["project", "subject", "session", "acquisition", "container"])
+@pytest.mark.row("upload-form")
 async def test_files_hang_on_every_level_but_the_group(api: Api, tree: Tree, kind: str) -> None:
     where = f"{kind}s/{getattr(tree, kind, tree.session)}"
     await api.upload(where, {"a.txt": b"a"})
@@ -57,6 +59,7 @@ async def test_files_hang_on_every_level_but_the_group(api: Api, tree: Tree, kin
     assert [file["name"] for file in (await api.get(f"/{where}"))["files"]] == ["a.txt"]
 
 
+@pytest.mark.row("upload-several")
 async def test_several_parts_are_several_files(api: Api, tree: Tree) -> None:
     files = {f"{n}.bin": bytes([n]) * n * 1000 for n in range(40)}
     entries = await api.upload(f"sessions/{tree.session}", files)
@@ -67,6 +70,7 @@ async def test_several_parts_are_several_files(api: Api, tree: Tree) -> None:
         assert answer.body == content
 
 
+@pytest.mark.row("files-versions", "file-version")
 async def test_the_same_name_again_is_the_next_version(api: Api, tree: Tree) -> None:
     where = f"acquisitions/{tree.acquisition}"
     [first] = await api.upload(where, {"a.txt": b"one"}, '{"info": {"a": 1}, "type": "log"}')
@@ -91,6 +95,7 @@ async def test_the_same_name_again_is_the_next_version(api: Api, tree: Tree) -> 
     assert (await api.ask("GET", path, params={"version": 4})).status == 404
 
 
+@pytest.mark.row("files-versions")
 async def test_uploads_to_one_name_at_once_are_versions_without_a_gap(api: Api, tree: Tree) -> None:
     where = f"acquisitions/{tree.acquisition}"
     entries = await asyncio.gather(*(api.upload(where, {"same.txt": b"%d" % n}) for n in range(40)))
@@ -102,6 +107,7 @@ async def test_uploads_to_one_name_at_once_are_versions_without_a_gap(api: Api, 
     assert len({one["sha384"] for one in record}) == 40
 
 
+@pytest.mark.row("file-delete", "files-delete")
 async def test_a_deleted_name_starts_anew(api: Api, tree: Tree) -> None:
     where = f"acquisitions/{tree.acquisition}"
     [old] = await api.upload(where, {"a.txt": b"one"})
@@ -126,6 +132,7 @@ async def test_a_deleted_name_starts_anew(api: Api, tree: Tree) -> None:
         st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=40
     ).filter(lambda name: name not in (".", ".."))
 )
+@pytest.mark.row("upload-form", "file-download")
 async def test_any_name_comes_back_as_it_was_sent(api: Api, name: str) -> None:
     projects = await api.get("/projects", limit=1)
     project = projects[0]["_id"] if projects else (await plant(api)).project
@@ -141,6 +148,7 @@ async def test_any_name_comes_back_as_it_was_sent(api: Api, name: str) -> None:
     assert by_id.body == name.encode()
 
 
+@pytest.mark.row("upload-broken")
 async def test_bodies_that_are_broken_are_400_and_leave_nothing(
     sandbox: Sandbox, api: Api, tree: Tree
 ) -> None:
@@ -172,6 +180,7 @@ async def test_bodies_that_are_broken_are_400_and_leave_nothing(
     assert left_over(sandbox) == []
 
 
+@pytest.mark.row("upload-broken")
 async def test_a_client_that_goes_away_leaves_nothing(
     sandbox: Sandbox, api: Api, tree: Tree
 ) -> None:
@@ -200,6 +209,7 @@ async def test_a_form_without_a_file_answers_an_empty_list(api: Api, tree: Tree)
     assert await api.upload(f"projects/{tree.project}", {}, "{}") == []
 
 
+@pytest.mark.row("upload-metadata")
 async def test_unknown_metadata_is_400(api: Api, tree: Tree) -> None:
     for metadata in ("[]", '{"nonsense": 1}', '{"info": 1}', "7", '{"tags": "x"}'):
         form = aiohttp.FormData({"metadata": metadata})
@@ -209,6 +219,7 @@ async def test_unknown_metadata_is_400(api: Api, tree: Tree) -> None:
         assert answer.status == 400
 
 
+@pytest.mark.row("upload-broken")
 async def test_what_is_larger_than_the_site_takes_is_413(tmp_path: Path) -> None:
     async with (
         running_sandbox(tmp_path / "data", max_upload=100) as sandbox,
@@ -249,6 +260,7 @@ async def test_what_is_larger_than_the_site_takes_is_413(tmp_path: Path) -> None
         ("bytes=٣-٤", 200, TEN, None),
     ],
 )
+@pytest.mark.row("file-range")
 async def test_ranges_are_answered_as_the_table_says(
     api: Api,
     tree: Tree,
@@ -268,6 +280,7 @@ async def test_ranges_are_answered_as_the_table_says(
         assert answer.headers["Content-Length"] == str(len(answer.body))
 
 
+@pytest.mark.row("file-range")
 async def test_several_ranges_come_as_parts(api: Api, tree: Tree) -> None:
     await api.upload(f"projects/{tree.project}", {"ten.txt": TEN})
     path = f"/projects/{tree.project}/files/ten.txt"
@@ -285,6 +298,7 @@ async def test_several_ranges_come_as_parts(api: Api, tree: Tree) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(first=st.integers(0, 3_000_000), length=st.integers(1, 3_000_000))
+@pytest.mark.row("file-range")
 async def test_any_range_of_a_large_file_is_the_slice(api: Api, first: int, length: int) -> None:
     content = hashlib.shake_128(b"seed").digest(3_000_000)
     projects = await api.get("/projects", limit=1)
@@ -304,6 +318,7 @@ async def test_any_range_of_a_large_file_is_the_slice(api: Api, first: int, leng
         assert (answer.status, answer.body) == (206, content[first : first + length])
 
 
+@pytest.mark.row("file-head")
 async def test_head_says_what_get_would_send(api: Api, tree: Tree) -> None:
     await api.upload(f"projects/{tree.project}", {"ten.txt": TEN, "empty": b""})
     head = await api.ask("HEAD", f"/projects/{tree.project}/files/ten.txt")
@@ -314,6 +329,7 @@ async def test_head_says_what_get_would_send(api: Api, tree: Tree) -> None:
     assert (empty.status, empty.body) == (200, b"")
 
 
+@pytest.mark.row("file-view")
 async def test_the_type_is_told_only_for_viewing(api: Api, tree: Tree) -> None:
     await api.upload(f"projects/{tree.project}", {"é.txt": TEN})
     path = f"/projects/{tree.project}/files/%C3%A9.txt"
@@ -324,6 +340,7 @@ async def test_the_type_is_told_only_for_viewing(api: Api, tree: Tree) -> None:
     assert view.headers["Content-Type"] == "text/plain"
 
 
+@pytest.mark.row("file-ticket")
 async def test_a_ticket_reads_one_file_without_a_key(
     sandbox: Sandbox, api: Api, tree: Tree
 ) -> None:
@@ -349,6 +366,7 @@ async def test_a_ticket_reads_one_file_without_a_key(
     assert (other.status, unknown.status, none.status) == (400, 404, 401)
 
 
+@pytest.mark.row("file-hash")
 async def test_a_hash_that_differs_is_409(api: Api, tree: Tree) -> None:
     [entry] = await api.upload(f"projects/{tree.project}", {"a.txt": b"a"})
     path = f"/projects/{tree.project}/files/a.txt"

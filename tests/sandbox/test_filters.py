@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fwsync.sandbox.filters import parse_filter
+from fwsync.sandbox.kept.filters import parse_filter
 from fwsync.sandbox.problems import ApiError
 
 ENTRY: dict[str, Any] = {
@@ -76,11 +76,13 @@ ENTRY: dict[str, Any] = {
         ('code=5" disc', False),
     ],
 )
+@pytest.mark.row("lists-filter")
 def test_a_filter_means(text: str, expected: bool) -> None:
     assert parse_filter(text).accepts(ENTRY) is expected
 
 
 @pytest.mark.parametrize("text", ["label", "=x", "a=1,b", "a=~(", "a=|[b", "a=|[", "a=|[b]c"])
+@pytest.mark.row("lists-filter")
 def test_what_is_no_filter_is_422(text: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_filter(text)
@@ -89,6 +91,7 @@ def test_what_is_no_filter_is_422(text: str) -> None:
 
 
 @given(st.text(), st.text())
+@pytest.mark.row("lists-filter")
 def test_a_quoted_value_is_the_text_itself(value: str, other: str) -> None:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     wanted = parse_filter(f'label="{escaped}",x=1')
@@ -103,6 +106,7 @@ def test_a_quoted_value_is_the_text_itself(value: str, other: str) -> None:
     )
 )
 @example("null")
+@pytest.mark.row("lists-filter")
 def test_a_bare_value_needs_only_its_commas_escaped(value: str) -> None:
     wanted = parse_filter("x=1,label=" + value.replace(",", "\\,"))
 
@@ -116,6 +120,7 @@ def test_numbers_compare_as_numbers(a: float, b: float) -> None:
 
 
 @given(st.text(max_size=40))
+@pytest.mark.row("lists-filter")
 def test_any_text_is_a_filter_or_422(text: str) -> None:
     status = 200
     try:
@@ -127,6 +132,7 @@ def test_any_text_is_a_filter_or_422(text: str) -> None:
 
 
 @given(st.lists(st.text(st.characters(categories=["L", "N"]), min_size=1), max_size=5), st.text())
+@pytest.mark.row("lists-filter")
 def test_a_list_means_any_of_its_members(values: list[str], label: str) -> None:
     quoted = ",".join(f'"{value}"' for value in values)
     inside = parse_filter(f"label=|[{quoted}]").accepts({"label": label})
@@ -137,6 +143,7 @@ def test_a_list_means_any_of_its_members(values: list[str], label: str) -> None:
 
 
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=5), st.text(max_size=20))
+@pytest.mark.row("lists-filter")
 def test_a_pattern_is_found_anywhere(needle: str, label: str) -> None:
     wanted = parse_filter(f"label=~{needle}")
 

@@ -29,6 +29,7 @@ async def many(api: Api, tree: Tree) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 25, 26])
+@pytest.mark.row("lists-after-id")
 async def test_after_id_visits_everything_once_and_ends(
     api: Api, tree: Tree, many: list[str], limit: int
 ) -> None:
@@ -37,6 +38,7 @@ async def test_after_id_visits_everything_once_and_ends(
     assert [entry["_id"] for entry in found] == many
 
 
+@pytest.mark.row("lists-after-id", "lists-filter")
 async def test_after_id_goes_with_a_filter_that_sql_cannot_decide(
     api: Api, tree: Tree, many: list[str]
 ) -> None:
@@ -46,6 +48,7 @@ async def test_after_id_goes_with_a_filter_that_sql_cannot_decide(
     assert [entry["_id"] for entry in found] == many[2::3]
 
 
+@pytest.mark.row("lists-pages")
 async def test_pages_and_skips_cut_the_same_list(api: Api, tree: Tree, many: list[str]) -> None:
     path = f"/projects/{tree.project}/acquisitions"
     third = await api.get(path, limit=10, page=3)
@@ -57,6 +60,7 @@ async def test_pages_and_skips_cut_the_same_list(api: Api, tree: Tree, many: lis
     assert beyond == []
 
 
+@pytest.mark.row("lists-sort")
 async def test_a_list_is_sorted_by_any_key(api: Api, tree: Tree, many: list[str]) -> None:
     path = f"/sessions/{tree.session}/acquisitions"
     by_label = await api.get(path, sort="label:desc")
@@ -68,6 +72,7 @@ async def test_a_list_is_sorted_by_any_key(api: Api, tree: Tree, many: list[str]
     assert keys == sorted(keys)
 
 
+@pytest.mark.row("lists-page-object")
 async def test_the_page_object_comes_when_asked_for(api: Api, tree: Tree, many: list[str]) -> None:
     path = f"/sessions/{tree.session}/acquisitions"
     header = {"X-Accept-Feature": "Safe-Redirect, Pagination"}
@@ -85,6 +90,7 @@ async def test_the_page_object_comes_when_asked_for(api: Api, tree: Tree, many: 
     assert isinstance(await api.get(path), list)
 
 
+@pytest.mark.row("lists-page-object")
 async def test_the_total_follows_what_is_written(api: Api, tree: Tree) -> None:
     header = {"X-Accept-Feature": "pagination"}
     path = f"/sessions/{tree.session}/acquisitions"
@@ -116,6 +122,7 @@ async def test_files_are_left_out_when_the_client_says_so(api: Api, tree: Tree) 
     assert "files" not in filtered.json[0]
 
 
+@pytest.mark.row("lists-top")
 async def test_top_lists_hold_every_container_of_a_kind(api: Api, tree: Tree) -> None:
     for kind in ("group", "project", "subject", "session", "acquisition"):
         entries = await api.get(f"/{kind}s")
@@ -123,6 +130,7 @@ async def test_top_lists_hold_every_container_of_a_kind(api: Api, tree: Tree) ->
         assert [entry["_id"] for entry in entries] == [getattr(tree, kind)]
 
 
+@pytest.mark.row("lists-children")
 async def test_sessions_of_a_project_are_found_across_its_subjects(api: Api, tree: Tree) -> None:
     other = await api.make("subject", "sub-02", project=tree.project)
     second = await api.make("session", "s2", project=tree.project, subject={"_id": other})
@@ -157,6 +165,7 @@ async def test_sessions_of_a_project_are_found_across_its_subjects(api: Api, tre
         "sort=%22:asc",
     ],
 )
+@pytest.mark.row("lists-pages")
 async def test_parameters_that_break_a_rule_are_422(api: Api, query: str) -> None:
     for path in ("/projects", "/files"):
         answer = await api.ask("GET", f"{path}?{query}")
@@ -164,6 +173,7 @@ async def test_parameters_that_break_a_rule_are_422(api: Api, query: str) -> Non
         assert (answer.status, answer.json["core_status_code"]) == (422, "input_validation_error")
 
 
+@pytest.mark.row("files-list", "lists-after-id")
 async def test_a_list_of_files_pages_by_file_id(api: Api, tree: Tree) -> None:
     names = [f"f{n:02}.dat" for n in range(23)]
     await api.upload(f"acquisitions/{tree.acquisition}", dict.fromkeys(names, b"x"))
@@ -174,3 +184,46 @@ async def test_a_list_of_files_pages_by_file_id(api: Api, tree: Tree) -> None:
 
     assert [entry["name"] for entry in found] == names
     assert (whole["total"], whole["count"], len(whole["results"])) == (24, 3, 3)
+
+
+async def test_lists_are_sorted_by_what_stands_in_no_document(api: Api, tree: Tree) -> None:
+    other = await api.make("subject", "a-first", project=tree.project)
+    early = await api.make("session", "z", project=tree.project, subject={"_id": other})
+    for name in ("b.txt", "a.txt"):
+        await api.upload(f"sessions/{early}", {name: name.encode()})
+    await api.upload(f"acquisitions/{tree.acquisition}", {"c.txt": b"c"})
+
+    for key in ("subject.label:asc", "subject:desc", "subject._id:desc"):
+        found = await api.get("/sessions", sort=key)
+        assert [entry["_id"] for entry in found] == [early, tree.session], key
+    for key in ("hash", "_id"):
+        found = (await api.get("/files", sort=f"{key}:desc"))["results"]
+        assert found == sorted(found, key=lambda entry: str(entry[key]), reverse=True), key
+    users = await api.get("/users", sort="email:desc")
+    assert [one["email"] for one in users] == sorted((u["email"] for u in users), reverse=True)
+
+
+async def test_what_lies_in_a_collection_has_no_group(api: Api, tree: Tree) -> None:
+    collection = (await api.post("/collections", {"label": "c"}))["_id"]
+    await api.upload(f"collections/{collection}", {"c.txt": b""})
+    await api.upload(f"acquisitions/{tree.acquisition}", {"a.txt": b""})
+
+    async def names(condition: str) -> list[str]:
+        found = (await api.get("/files", filter=condition))["results"]
+        return [entry["name"] for entry in found]
+
+    assert await names(f"parents.group={collection}") == []
+    assert await names("parents.group=~.") == ["a.txt"]
+    assert await names("parents.group=|[grp]") == ["a.txt"]
+    assert await names(f"parents.group!={collection}") == ["c.txt", "a.txt"]
+    assert await names("parents.group!=grp") == ["c.txt"]
+    assert await names("parents.group!=|[grp]") == ["c.txt"]
+
+
+async def test_a_page_never_has_more_entries_than_there_are(api: Api, tree: Tree) -> None:
+    assert 0 == (await api.get("/files", after_id="0"))["total"]
+    await api.upload(f"acquisitions/{tree.acquisition}", {"a.txt": b"", "b.txt": b""})
+
+    found = await api.get("/files", after_id="0")
+
+    assert (2, 2) == (found["total"], found["count"])

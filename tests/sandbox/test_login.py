@@ -9,16 +9,18 @@ from fwsync.sandbox import Sandbox
 from tests.sandbox.api import Api, client
 
 
+@pytest.mark.row("config")
 async def test_the_configuration_is_public(sandbox: Sandbox) -> None:
     async with client(sandbox.url, "") as nobody:
         config = await nobody.get("/config")
 
-    assert config["signed_url"] is False
-    assert config["features"]["signed_url"] is False
+    assert config["signed_url"] is True
+    assert config["features"]["signed_url"] is True
     assert isinstance(config["site"]["upload_maximum_bytes"], str)
 
 
 @pytest.mark.parametrize("scheme", ["scitran-user {key}", "scitran-user {host}", "Bearer {key}"])
+@pytest.mark.row("auth-schemes")
 async def test_both_schemes_take_a_key_with_or_without_its_host(
     sandbox: Sandbox, scheme: str
 ) -> None:
@@ -32,6 +34,7 @@ async def test_both_schemes_take_a_key_with_or_without_its_host(
     assert answer.json["origin"] == {"type": "user", "id": "admin@sandbox.local"}
 
 
+@pytest.mark.row("auth-status", "users-self")
 async def test_the_ordinary_user_is_no_admin(user: Api) -> None:
     status, myself = await user.get("/auth/status"), await user.get("/users/self")
 
@@ -40,6 +43,7 @@ async def test_the_ordinary_user_is_no_admin(user: Api) -> None:
     assert myself["roles"] == ["user"]
 
 
+@pytest.mark.row("auth-schemes", "error-shape")
 async def test_a_wrong_key_is_401_in_the_shape_of_an_error(sandbox: Sandbox) -> None:
     async with client(sandbox.url, "nonsense") as stranger:
         answer = await stranger.ask("GET", "/projects")
@@ -50,6 +54,7 @@ async def test_a_wrong_key_is_401_in_the_shape_of_an_error(sandbox: Sandbox) -> 
     assert re.fullmatch(r"[0-9a-f]{8}-\d+", answer.json["request_id"])
 
 
+@pytest.mark.row("auth-schemes")
 async def test_no_key_is_401_except_where_the_api_is_public(sandbox: Sandbox) -> None:
     async with client(sandbox.url, "") as nobody:
         lists = await nobody.ask("GET", "/projects")
@@ -61,6 +66,7 @@ async def test_no_key_is_401_except_where_the_api_is_public(sandbox: Sandbox) ->
     assert status["roles"] == ["public"]
 
 
+@pytest.mark.row("error-shape")
 async def test_unknown_routes_and_methods_are_errors_in_json(api: Api) -> None:
     unknown, method = await api.ask("GET", "/nonsense"), await api.ask("PATCH", "/projects")
 
@@ -69,6 +75,7 @@ async def test_unknown_routes_and_methods_are_errors_in_json(api: Api) -> None:
     assert "GET" in method.headers["Allow"]
 
 
+@pytest.mark.row("error-shape")
 async def test_a_body_that_is_no_json_is_400(api: Api) -> None:
     for body in (b"", b"{", b"[1]", b'"x"', b"\xff"):
         answer = await api.ask("POST", "/projects", data=body)
@@ -76,6 +83,7 @@ async def test_a_body_that_is_no_json_is_400(api: Api) -> None:
         assert answer.status == 400
 
 
+@pytest.mark.row("auth-drone")
 async def test_a_device_is_known_by_the_secret(sandbox: Sandbox) -> None:
     async def status(**headers: str) -> tuple[int, bool | None]:
         named = {f"X-SciTran-{name.title()}": value for name, value in headers.items()}
@@ -94,6 +102,7 @@ async def test_a_device_is_known_by_the_secret(sandbox: Sandbox) -> None:
     assert nameless == (400, None)
 
 
+@pytest.mark.row("roles")
 async def test_roles_say_what_they_allow(api: Api) -> None:
     roles = {role["label"]: role for role in await api.get("/roles")}
     writer = await api.get(f"/roles/{roles['read-write']['_id']}")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwsync.sandbox.multipart import FormParser, Part, PartEnd, boundary_of, file_name
+from fwsync.sandbox.formats.multipart import FormParser, Part, PartEnd, boundary_of, file_name
 from fwsync.sandbox.problems import ApiError
 
 Field = tuple[str, str | None, bytes]
@@ -65,6 +65,7 @@ def test_a_form_reads_the_same_however_it_is_cut(form: list[Field], data: st.Dat
 
 
 @given(fields.filter(bool), st.data())
+@pytest.mark.row("upload-broken")
 def test_a_form_that_is_cut_off_is_400(form: list[Field], data: st.DataObject) -> None:
     body = encode(form)
     length = data.draw(st.integers(0, len(body) - len(b"--\r\n")))
@@ -76,6 +77,7 @@ def test_a_form_that_is_cut_off_is_400(form: list[Field], data: st.DataObject) -
 
 
 @given(st.binary(max_size=300))
+@pytest.mark.row("upload-broken")
 def test_any_bytes_are_a_form_or_400(body: bytes) -> None:
     status = 200
     try:
@@ -119,6 +121,7 @@ def test_file_names_come_in_several_dialects(headers: str, expected: str | None)
 
 
 @pytest.mark.parametrize("name", ["", "/", "a/", ".", "..", "a/..", "x" * 256, "a\0b"])
+@pytest.mark.row("upload-broken")
 def test_names_that_no_file_can_have_are_400(name: str) -> None:
     with pytest.raises(ApiError) as caught:
         file_name(name)

@@ -19,6 +19,7 @@ async def write(api: Api, tree: Tree) -> int:
     return (await api.ask("POST", f"/acquisitions/{tree.acquisition}/files", data=form)).status
 
 
+@pytest.mark.row("permissions-none")
 async def test_a_user_without_grants_sees_nothing(api: Api, user: Api, tree: Tree) -> None:
     [entry] = await api.upload(f"projects/{tree.project}", {"a.txt": b"a"})
 
@@ -44,6 +45,7 @@ async def test_a_user_without_grants_sees_nothing(api: Api, user: Api, tree: Tre
 
 
 @pytest.mark.parametrize("where", ["groups/{0.group}", "projects/{0.project}"])
+@pytest.mark.row("permissions-ro")
 async def test_reading_is_not_writing(api: Api, user: Api, tree: Tree, where: str) -> None:
     await api.upload(f"acquisitions/{tree.acquisition}", {"a.txt": b"a"})
     other = await plant(api, "other", "Other")
@@ -67,6 +69,7 @@ async def test_reading_is_not_writing(api: Api, user: Api, tree: Tree, where: st
 
 
 @pytest.mark.parametrize("where", ["groups/{0.group}", "projects/{0.project}"])
+@pytest.mark.row("permissions-rw")
 async def test_writing_stops_short_of_the_project(
     api: Api, user: Api, tree: Tree, where: str
 ) -> None:
@@ -81,6 +84,7 @@ async def test_writing_stops_short_of_the_project(
     assert (await user.ask("POST", "/groups", json={"_id": "own", "label": ""})).status == 403
 
 
+@pytest.mark.row("permissions")
 async def test_an_admin_of_a_group_makes_projects_in_it(api: Api, user: Api, tree: Tree) -> None:
     await give(api, f"groups/{tree.group}", "admin")
     made = await user.make("project", "another", group=tree.group)
@@ -90,6 +94,7 @@ async def test_an_admin_of_a_group_makes_projects_in_it(api: Api, user: Api, tre
     assert (await user.ask("DELETE", f"/projects/{made}")).status == 200
 
 
+@pytest.mark.row("permissions")
 async def test_what_is_taken_away_holds_at_once(api: Api, user: Api, tree: Tree) -> None:
     await give(api, f"projects/{tree.project}", "rw")
     before = await write(user, tree)
@@ -100,6 +105,7 @@ async def test_what_is_taken_away_holds_at_once(api: Api, user: Api, tree: Tree)
     assert await user.get("/projects") == []
 
 
+@pytest.mark.row("permissions")
 async def test_permissions_are_set_all_at_once_or_one_by_one(api: Api, tree: Tree) -> None:
     path = f"/projects/{tree.project}/permissions"
     roles = {role["label"]: role["_id"] for role in await api.get("/roles")}
@@ -117,6 +123,7 @@ async def test_permissions_are_set_all_at_once_or_one_by_one(api: Api, tree: Tre
         assert (await api.ask("PUT", path, json=wrong)).status == 400
 
 
+@pytest.mark.row("permissions")
 async def test_a_group_can_be_made_with_permissions(api: Api, user: Api) -> None:
     body = {"_id": "lab", "label": "Lab", "permissions": [{"_id": USER, "access": "ro"}]}
     await api.post("/groups", body)
@@ -124,12 +131,14 @@ async def test_a_group_can_be_made_with_permissions(api: Api, user: Api) -> None
     assert [entry["_id"] for entry in await user.get("/groups")] == ["lab"]
 
 
+@pytest.mark.row("sandbox-record", "sandbox-requests")
 async def test_only_the_admin_looks_behind_the_scenes(user: Api) -> None:
     for path in ("/sandbox/requests", "/sandbox/record"):
         assert (await user.ask("GET", path)).status == 403
     assert (await user.ask("GET", "/projects", params={"exhaustive": "true"})).status == 403
 
 
+@pytest.mark.row("sandbox-requests")
 async def test_requests_are_counted_until_they_are_reset(api: Api, tree: Tree) -> None:
     await api.ask("DELETE", "/sandbox/requests")
     await api.get(f"/projects/{tree.project}")
@@ -142,3 +151,30 @@ async def test_requests_are_counted_until_they_are_reset(api: Api, tree: Tree) -
     assert [one["status"] for one in log["requests"]] == [200, 200, 404]
     assert log["requests"][0]["path"] == f"/api/projects/{tree.project}"
     assert log["requests"][1]["query"] == "limit=1"
+
+
+@pytest.mark.row("permissions", "error-shape")
+@pytest.mark.parametrize(
+    "told",
+    [
+        5,
+        True,
+        {"_id": USER, "access": "ro"},
+        [5],
+        [{"_id": USER, "access": []}],
+        [{"_id": USER, "access": {}}],
+        [{"_id": USER, "role_ids": [[]]}],
+        [{"_id": USER, "role_ids": [{"a": 1}]}],
+        [{"_id": USER, "role_ids": "0000000000000000000000a1"}],
+    ],
+)
+async def test_permissions_of_the_wrong_type_are_400(api: Api, tree: Tree, told: object) -> None:
+    project = {"label": "Other", "group": tree.group, "permissions": told}
+    made = await api.ask("POST", "/projects", json=project)
+    group = await api.ask("POST", "/groups", json={"_id": "other", "permissions": told})
+    entry = told[0] if isinstance(told, list) else told
+    given = await api.ask("POST", f"/projects/{tree.project}/permissions", json=entry)
+
+    assert [400, 400] == [made.status, group.status]
+    assert given.status == (200 if entry == {"_id": USER, "access": "ro"} else 400)
+    assert len(await api.get("/projects")) == len(await api.get("/groups")) == 1

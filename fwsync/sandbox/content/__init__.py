@@ -1,0 +1,1 @@
+"""The routes of files: entries, bytes, versions, a look into zips."""

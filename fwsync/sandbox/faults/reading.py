@@ -1,0 +1,66 @@
+"""A script from a file: JSON, or TOML with a table ``[[rules]]`` for each rule."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from fwsync.errors import UsageError
+from fwsync.sandbox.faults.script import HINT, Rule, parse_rules
+
+_HEAD: Final = re.compile(r"^\s*\[\[\s*rules\s*\]\]", re.MULTILINE)
+_NUMBER: Final = re.compile(r"rules\[(\d+)\]")
+
+
+def read_script(path: Path) -> tuple[Rule, ...]:
+    """The rules in a file; its name ends in ``.toml``, or else it holds JSON. Blocks.
+
+    Raises:
+        UsageError: it cannot be read, or a rule cannot be played; the message names the file, the
+            line where that is known, the rule and the key.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: the script cannot be read ({error.strerror})", hint="check --faults"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: the script is not UTF-8", hint=HINT) from error
+    is_toml = path.suffix.lower() == ".toml"
+    told = _toml(path, text) if is_toml else _json(path, text)
+    try:
+        return parse_rules(told)
+    except UsageError as error:
+        line = _line(text, error.message) if is_toml else None
+        where = f"{path}:{line}" if line else str(path)
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def _json(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}:{error.lineno}: no JSON ({error.msg})", hint=HINT) from error
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number too long to read
+        raise UsageError(f"{path}: no JSON that can be read", hint=HINT) from error
+
+
+def _toml(path: Path, text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise UsageError(f"{path}: no TOML ({error})", hint=HINT) from error
+
+
+def _line(text: str, message: str) -> int | None:
+    """The line where the rule begins that a message speaks of."""
+    number = _NUMBER.match(message)
+    if number is None:
+        return None
+    heads = list(_HEAD.finditer(text))
+    at = int(number[1])
+    return text.count("\n", 0, heads[at].end()) + 1 if at < len(heads) else None

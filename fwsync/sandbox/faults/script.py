@@ -1,0 +1,338 @@
+"""What a fault script can say: rules, each of them a match and an action.
+
+Its one rule: whatever comes in, a rule that can be played comes out, or a :class:`UsageError`
+that names the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from fwsync.errors import UsageError
+
+MAX_RULES: Final = 1000
+DAY_S: Final = 86_400.0
+YEAR_S: Final = 365 * DAY_S
+HINT: Final = "docs/guides/bad-network.md lists what a rule can say"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+#: Headers that say where a message ends; an answer without the right ones would be another fault.
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
+
+#: Members that stand in the archive beside the ones that were asked for …
+ForeignKind = Literal[
+    "dotdot",
+    "absolute",
+    "backslash",
+    "drive",
+    "control",
+    "pax",
+    "unasked",
+    "symlink",
+    "through",
+    "hardlink",
+    "device",
+    "fifo",
+    "sparse",
+    "setuid",
+    "unknown",
+    "endless",
+    "huge",
+    "many",
+]
+#: … and what can be wrong with one of those.
+OwnKind = Literal["duplicate", "oversized", "shortened", "renamed", "missing"]
+FOREIGN: Final[tuple[str, ...]] = get_args(ForeignKind)
+OWN: Final[tuple[str, ...]] = get_args(OwnKind)
+
+
+def _several(value: Any) -> Any:
+    """One thing stands for a list of one."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(map(_kind, _several(value)))
+
+
+def _kind(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]
+Place = Annotated[int, Field(ge=0)]  # of a byte, counted from 0
+
+
+class _Noun(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Hits(_Noun):
+    """Which of the requests that match; all that are given must hold."""
+
+    nth: Counts | None = Field(None, description="the n-th one, or several numbers")
+    every: Count = Field(1, description="every k-th")
+    first: Count | None = Field(None, description="the first n")
+    start: Count = Field(1, alias="from", description="from the n-th on")
+    each_path: bool = Field(False, description="counted for each path of its own")
+
+    def hold(self, number: int) -> bool:
+        """Whether the ``number``-th request, counted from 1, is meant."""
+        return (
+            (self.nth is None or number in self.nth)
+            and number % self.every == 0
+            and (self.first is None or number <= self.first)
+            and number >= self.start
+        )
+
+
+class Match(_Noun):
+    """Which requests a rule is for."""
+
+    method: Texts = Field(("*",), description="`GET`, a list of methods, or `*`")
+    path: Texts = Field(("**",), description="pattern of the path below `/api`, or a list")
+    query: dict[str, str | None] = Field(
+        default_factory=dict, description="patterns of parameters; null: must not be there"
+    )
+    caller: Texts | None = Field(
+        None, description="`user`, `device` or `unknown`, or a pattern of their id"
+    )
+    hits: Hits = Field(Hits(), description="which of them, by number")
+    probability: float = Field(1.0, ge=0, le=1, description="how often it fires")
+    seed: int = Field(0, description="of the dice; the same seed gives the same throws")
+    times: Count | None = Field(None, description="how often it fires at most")
+
+    def accepts(self, asked: Asked) -> bool:
+        """Whether a request is meant, its number aside."""
+        return (
+            any(each in ("*", asked.method) for each in self.method)
+            and any(path_matches(each, asked.path) for each in self.path)
+            and all(_parameter(asked, name, pattern) for name, pattern in self.query.items())
+            and (
+                self.caller is None
+                or any(fnmatchcase(who, each) for each in self.caller for who in asked.caller)
+            )
+        )
+
+
+class Added(_Noun):
+    """A member that should not be in an archive, or not as it is."""
+
+    kind: Literal[ForeignKind, OwnKind]
+    at: Count = Field(1, description="before the n-th member, or the n-th member itself")
+    name: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
+    size: int | None = Field(None, ge=0, lt=1 << 62, description="bytes; of `many`: members")
+
+    @field_validator("name")
+    @classmethod
+    def _text(cls, name: str | None) -> str | None:
+        if name is not None and re.search("[\ud800-\udfff]", name):
+            raise ValueError("is no text")
+        return name
+
+
+class Action(_Noun):
+    """What happens. Things that are given together happen together."""
+
+    delay_s: float = Field(0.0, ge=0, le=DAY_S, description="wait so many seconds first")
+    when: Literal["before", "after"] = Field(
+        "before", description="status, html, reset: the request is not carried out, or it is"
+    )
+    status: int | None = Field(None, ge=200, le=599, description="answer this status")
+    headers: dict[str, str | None] = Field(
+        default_factory=dict, description="headers of the answer; null takes one away"
+    )
+    body: JsonValue = Field(None, description="of that answer: text, or anything else as JSON")
+    html: bool | str = Field(False, description="answer a page, as captive portals do")
+    reset: bool = Field(False, description="reset the connection; no answer")
+    cut_at: Place | None = Field(None, description="the body of the answer ends at this byte")
+    cut_upload_at: Place | None = Field(None, description="so does that of the request")
+    cut_with: Literal["close", "reset", "end"] = Field(
+        "close", description="the end: closed; reset; or as if there were no more"
+    )
+    flip_at: Place | None = Field(None, description="all bits of this byte are turned over")
+    stall_at: Place | None = Field(None, description="the body stops at this byte")
+    stall_s: float | None = Field(None, gt=0, le=DAY_S, description="for so many seconds")
+    bandwidth: Count | None = Field(
+        None, description="bytes a second, each way, shared by all requests of this rule"
+    )
+    lag_s: float = Field(0.0, ge=0, le=YEAR_S, description="read the site as it was then")
+    drop_member: Annotated[tuple[Count, ...], BeforeValidator(_several)] = Field(
+        (), description="of an archive: leave the n-th member out"
+    )
+    add_member: Annotated[tuple[Added, ...], BeforeValidator(_plain)] = Field(
+        (), description="of an archive: a member that should not be there"
+    )
+    archive_end: Literal["missing", "truncated", "junk"] | None = Field(
+        None, description="what is wrong after the last member"
+    )
+
+    @property
+    def instead(self) -> bool:
+        """Whether the answer is not the one that the request would get."""
+        return self.reset or self.status is not None or self.html is not False
+
+    @property
+    def spoils_answer(self) -> bool:
+        """Whether the head or the body of the answer is not sent as it is."""
+        places = (self.cut_at, self.flip_at, self.stall_at, self.bandwidth)
+        late = self.when == "after" and self.delay_s and not self.instead
+        return bool(self.headers or late) or any(each is not None for each in places)
+
+    @property
+    def spoils_upload(self) -> bool:
+        """Whether the body of the request is not read as it comes."""
+        return self.cut_upload_at is not None or self.bandwidth is not None
+
+    @property
+    def spoils_archive(self) -> bool:
+        """Whether an archive is not what it should be."""
+        return bool(self.drop_member or self.add_member or self.archive_end)
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, headers: dict[str, str | None]) -> dict[str, str | None]:
+        for name, value in headers.items():
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header")
+            if name.lower() in _FRAMING:
+                raise ValueError(f"{name} belongs to the connection; use cut_at or reset")
+            if value is not None and _CONTROL.search(value):
+                raise ValueError(f"{name} has a control character in it")
+        return headers
+
+    @field_validator("body", "html")
+    @classmethod
+    def _is_text(cls, value: JsonValue) -> JsonValue:
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            raise ValueError("is no text")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Action:
+        told = self.model_fields_set
+        if not told - {"when", "cut_with"}:
+            raise ValueError("nothing would happen")
+        if self.reset and (self.status is not None or self.html is not False):
+            raise ValueError("reset gives no answer, so there is no status and no html")
+        if self.body is not None and (self.status is None or self.html is not False):
+            raise ValueError("body goes with status, and not with html")
+        if "cut_with" in told and self.cut_at is None and self.cut_upload_at is None:
+            raise ValueError("cut_with needs cut_at or cut_upload_at")
+        if (self.stall_at is None) != (self.stall_s is None):
+            raise ValueError("stall_at and stall_s go together")
+        if self.when == "after" and not (self.instead or self.delay_s):
+            raise ValueError("when goes with status, html, reset or delay_s")
+        return self
+
+
+class Rule(_Noun):
+    """One line of the script."""
+
+    id: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="drawn when not given")
+    match: Match = Field(Match(), description="which requests; all when not given")
+    action: Action = Field(description="what happens")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, as far as rules look at it.
+
+    Args:
+        path: decoded, but for ``%2F``, and without ``/api``.
+        caller: the kind of the caller, and the id if there is one.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    caller: tuple[str, ...] = ("unknown",)
+
+
+def path_matches(pattern: str, path: str) -> bool:
+    """Whether a path is meant: ``*`` is anything in one step, ``**`` any number of steps.
+
+    Only the last ``**`` is ever tried again, so the time grows with the product of the lengths at
+    worst, whatever the pattern.
+    """
+    steps, wanted = path.strip("/").split("/"), pattern.strip("/").split("/")
+    at = here = 0
+    star, kept = -1, 0
+    while here < len(steps):
+        if at < len(wanted) and wanted[at] == "**":
+            star, kept = at, here
+            at += 1
+        elif at < len(wanted) and fnmatchcase(steps[here], wanted[at]):
+            at, here = at + 1, here + 1
+        elif star >= 0:
+            kept += 1
+            at, here = star + 1, kept
+        else:
+            return False
+    return all(each == "**" for each in wanted[at:])
+
+
+def _parameter(asked: Asked, name: str, pattern: str | None) -> bool:
+    value = asked.query.get(name)
+    if value is None or pattern is None:
+        return value is None and pattern is None
+    return fnmatchcase(value, pattern)
+
+
+def parse_rules(told: Any, *, where: str = "") -> tuple[Rule, ...]:
+    """Rules from what JSON or TOML hold: one rule, a list, or ``{"rules": [...]}``.
+
+    Args:
+        where: stands before the key in a message, such as the path of a file and a colon.
+
+    Raises:
+        UsageError: one cannot be played; the message names the rule and the key.
+    """
+    listed = told["rules"] if isinstance(told, Mapping) and set(told) == {"rules"} else told
+    if isinstance(listed, (Mapping, Rule)):
+        listed = [listed]
+    if not isinstance(listed, Sequence) or isinstance(listed, (str, bytes, bytearray)):
+        raise UsageError(f"{where}a script is a list of rules", hint=HINT)
+    if len(listed) > MAX_RULES:
+        raise UsageError(f"{where}a script has at most {MAX_RULES} rules", hint=HINT)
+    rules = tuple(_rule(one, number, where) for number, one in enumerate(listed))
+    names = [rule.id for rule in rules if rule.id]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"{where}two rules have the id {twice[0]!r}", hint=HINT)
+    return rules
+
+
+def _rule(told: Any, number: int, where: str) -> Rule:
+    if isinstance(told, Rule):
+        return told
+    try:
+        return Rule.model_validate(dict(told) if isinstance(told, Mapping) else told)
+    except (ValidationError, RecursionError) as error:
+        raise UsageError(f"{where}rules[{number}]{_what(error)}", hint=HINT) from error
+
+
+def _what(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return ": is nested too deeply"
+    first = error.errors(include_url=False)[0]
+    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: there is no such key"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}"

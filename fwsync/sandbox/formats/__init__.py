@@ -1,0 +1,1 @@
+"""Formats, read and written as streams: forms, tars, zips, types by name."""

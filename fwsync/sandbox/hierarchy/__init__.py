@@ -1,0 +1,1 @@
+"""The routes of containers: made, found, listed, changed, described, deleted."""

@@ -1,0 +1,214 @@
+"""The bytes: files named by the SHA-384 of their content, in one folder.
+
+Its one rule: a blob is in its place whole, or it is not there. Bytes are written aside while they
+are hashed, and renamed when the last has come; only then may a record speak of them. So a killed
+sandbox never has a record without bytes; at worst it has bytes without a record.
+
+Blobs of ``SYNC_FROM`` bytes and more are flushed to the disk before the rename; smaller ones only
+when the sandbox was asked to be durable, for a flush costs more than the whole upload. Without
+it a *power loss* may take the last small uploads; a killed process takes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WRITERS = 4  # threads
+KEEP_IN_MEMORY = 1 << 20  # bytes gathered before they are written aside
+SYNC_FROM = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes in their place: lower-case hex of the SHA-384, and the size."""
+
+    sha384: str
+    size: int
+
+
+class Blobs:
+    """The folder of blobs and the threads that work in it. Blocks while it is made."""
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder = folder / "blobs"
+        self._aside = folder / "incoming"
+        #: Whether every blob is flushed to the disk before it is named.
+        self.durable = durable
+        self._names = count()
+        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="sandbox-blob")
+        self._aside.mkdir(parents=True, exist_ok=True)
+        for left_over in self._aside.iterdir():  # of a sandbox that was killed
+            left_over.unlink()
+        self._folder.mkdir(exist_ok=True)
+
+    def path(self, sha384: str) -> Path:
+        """Where the bytes are, or would be."""
+        return self._folder / sha384[:2] / sha384[2:]
+
+    def incoming(self) -> Incoming:
+        """A new blob on its way in."""
+        return Incoming(self, self.aside())
+
+    def aside(self) -> Path:
+        """A new name for bytes that are on their way; what is left there goes at the next start."""
+        return self._aside / f"{os.getpid()}-{next(self._names)}"
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do file work on one of the threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Do file work on one of the threads, without waiting."""
+        return self._threads.submit(work)
+
+    def close(self) -> None:
+        """Wait for the threads. Blocks; call it from a thread."""
+        self._threads.shutdown(wait=True)
+
+    def publish(self, file: BinaryIO, aside: Path, sha384: str, size: int) -> None:
+        """Flush and rename a file that is complete. Closes it."""
+        with file:
+            file.flush()
+            if self.durable or size >= SYNC_FROM:
+                os.fsync(file.fileno())
+        place = self.path(sha384)
+        try:
+            aside.replace(place)
+        except FileNotFoundError:  # the first of its folder
+            place.parent.mkdir(exist_ok=True)
+            aside.replace(place)
+        if self.durable:
+            _sync_folder(place.parent)
+
+
+class Incoming:
+    """A blob on its way in: ``write`` … ``seal``, or ``abandon``.
+
+    Small ones stay in memory until they are sealed, and cost one hop to a thread; of large ones
+    no more than two times ``KEEP_IN_MEMORY`` is held.
+    """
+
+    def __init__(self, blobs: Blobs, aside: Path) -> None:
+        self._blobs = blobs
+        self._aside = aside
+        self._hash = hashlib.sha384(usedforsecurity=False)
+        self._file: BinaryIO | None = None
+        self._pending: list[bytes] = []
+        self._held = 0
+        self._flushing: asyncio.Future[None] | None = None
+        self._touched = False  # a thread was sent to the disk
+        self._over = False
+        # A cancelled wait leaves its thread at work; the lock keeps `_discard` out of its way.
+        self._lock = threading.Lock()
+        #: Bytes so far.
+        self.size = 0
+
+    async def write(self, data: bytes) -> None:
+        """Take more bytes; comes back at once unless the disk is behind."""
+        self._pending.append(data)
+        self._held += len(data)
+        self.size += len(data)
+        if self._held >= KEEP_IN_MEMORY:
+            await self._settle()
+            pending, self._pending, self._held = self._pending, [], 0
+            self._touched = True
+            self._flushing = asyncio.ensure_future(self._blobs.run(self._append, pending))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it is still in memory, so that sealing it is short work."""
+        return not self._touched
+
+    def seal_here(self) -> Blob:
+        """:meth:`seal` on the thread of the caller, for what is still in memory."""
+        self._touched = True
+        sha384 = self._finish()
+        self._over = True
+        return Blob(sha384, self.size)
+
+    async def seal(self) -> Blob:
+        """The last byte has come: put the blob in its place."""
+        await self._settle()
+        self._touched = True
+        sha384 = await self._blobs.run(self._finish)
+        self._over = True
+        return Blob(sha384, self.size)
+
+    def abandon(self) -> None:
+        """Forget it, whatever state it is in; harmless after ``seal``. Does not wait."""
+        if not self._over:
+            self._over = True
+            if self._flushing is not None:
+                self._flushing.cancel()
+            if self._touched:
+                self._blobs.submit(self._discard)
+
+    async def _settle(self) -> None:
+        if self._flushing is not None:
+            flushing, self._flushing = self._flushing, None
+            await flushing
+
+    def _append(self, pending: list[bytes]) -> None:
+        with self._lock:
+            if self._over:
+                return
+            if self._file is None:
+                self._file = self._aside.open("xb", buffering=0)
+            for data in pending:
+                self._hash.update(data)
+                _write_all(self._file, data)
+
+    def _finish(self) -> str:
+        if self._file is None:  # never left memory
+            for data in self._pending:
+                self._hash.update(data)
+            if self._blobs.path(self._hash.hexdigest()).exists():
+                return self._hash.hexdigest()
+            self._write_small(b"".join(self._pending))
+        else:
+            self._append(self._pending)
+            self._pending = []
+        sha384 = self._hash.hexdigest()
+        with self._lock:
+            if self._file is not None and not self._over:
+                self._blobs.publish(self._file, self._aside, sha384, self.size)
+        return sha384
+
+    def _write_small(self, data: bytes) -> None:
+        with self._lock:
+            if not self._over:
+                self._file = self._aside.open("xb", buffering=0)
+                _write_all(self._file, data)
+
+    def _discard(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._aside.unlink(missing_ok=True)
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,272 @@
+"""From rows to the JSON of the wire.
+
+Source: the container and file models of flywheel-sdk 23; ``container_type`` and ``node_type``
+are both sent, for old clients and new ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fwsync.sandbox.kept.access import ROLES, Grants, Place
+from fwsync.sandbox.kept.catalog import at_version, shown_hash
+
+Json = dict[str, Any]
+
+#: Containers with what their JSON needs from other rows.
+CONTAINERS = (
+    "SELECT c.*, (SELECT s.label FROM containers s WHERE s.id = c.subject_id) AS subject_label"
+    " FROM containers c"
+)
+
+
+def file_json(row: Mapping[str, Any] | sqlite3.Row) -> Json:
+    """A file entry, from a row of ``files`` or one made to look like it."""
+    doc: Json = json.loads(row["doc"])
+    kind, container = row["container_kind"], row["container_id"]
+    parents = {
+        "group": row["group_id"] if row["project_id"] else None,  # or it lies in a collection
+        "project": row["project_id"],
+        "subject": row["subject_id"],
+        "session": row["session_id"],
+        "acquisition": row["acquisition_id"],
+        "analysis": None,
+    }
+    if kind != "collection":
+        parents[kind] = container
+    return doc | {
+        "_id": row["object_id"],
+        "file_id": row["id"],
+        "version": row["version"],
+        "name": row["name"],
+        "type": row["type"],
+        "mimetype": row["mimetype"],
+        "size": row["size"],
+        "hash": shown_hash(row),
+        "info_exists": bool(doc["info"]),
+        "origin": json.loads(row["origin"]),
+        "created": row["created"],
+        "modified": row["modified"],
+        "replaced": row["replaced"],
+        "restored_from": row["restored_from"],
+        "restored_by": json.loads(row["restored_by"] or "null"),
+        "deleted": row["deleted"],
+        "parent_ref": {"type": kind, "id": container},
+        "parents": parents,
+        "provider_id": None,
+        "reference": False,
+    }
+
+
+def containers_json(
+    db: sqlite3.Connection,
+    rows: Sequence[sqlite3.Row],
+    *,
+    with_files: bool,
+    grants: Grants | None = None,
+) -> list[Json]:
+    """Rows of ``CONTAINERS`` as JSON, with permissions and, unless told otherwise, files.
+
+    Args:
+        grants: of who asks; inputs of analyses lie anywhere, and what they may not read is left
+            out. ``None``: they see all.
+    """
+    permissions = _permissions(db, {row["project_id"] or row["group_id"] for row in rows})
+    ids = [row["id"] for row in rows]
+    files = files_of(db, ids) if with_files else {}
+    kinds = {row["kind"] for row in rows}
+    analyses, inputs = {}, {}
+    if kinds - {"group", "analysis"}:
+        analyses = _analyses_of(db, ids, with_files=with_files, grants=grants)
+    if with_files and "analysis" in kinds:
+        inputs = _inputs_of(db, ids, grants)
+    collections = _collections_of(db, ids) if "acquisition" in kinds else {}
+    made = []
+    for row in rows:
+        entry = _container_json(row)
+        given = permissions[row["project_id"] or row["group_id"]]
+        entry["permissions"] = given
+        if with_files and row["kind"] != "group":
+            entry["files"] = files.get(row["id"], [])
+        if row["kind"] == "analysis" and with_files:
+            entry["inputs"] = inputs.get(row["id"], [])
+        if row["kind"] not in ("group", "analysis"):
+            entry["analyses"] = analyses.get(row["id"], [])
+        if row["kind"] == "acquisition":
+            entry["collections"] = collections.get(row["id"], [])
+        made.append(entry)
+    return made
+
+
+def files_of(db: sqlite3.Connection, containers: Sequence[str]) -> dict[str, list[Json]]:
+    """The files of containers, sorted by name."""
+    found: dict[str, list[Json]] = defaultdict(list)
+    rows = db.execute(
+        "SELECT * FROM files WHERE deleted IS NULL"
+        " AND container_id IN (SELECT value FROM json_each(?)) ORDER BY container_id, name",
+        (json.dumps(list(containers)),),
+    )
+    for row in rows:
+        found[row["container_id"]].append(file_json(row))
+    return found
+
+
+def inputs_of(db: sqlite3.Connection, analysis: str, grants: Grants | None) -> list[Json]:
+    """The files an analysis was made from, each as it was at the version that was named.
+
+    Args:
+        grants: of who asks; what they may not read is left out.
+    """
+    return _inputs_of(db, [analysis], grants).get(analysis, [])
+
+
+def _inputs_of(
+    db: sqlite3.Connection, analyses: Sequence[str], grants: Grants | None
+) -> dict[str, list[Json]]:
+    found: dict[str, list[Json]] = defaultdict(list)
+    rows = db.execute(
+        "SELECT i.analysis_id, i.version AS input_version, f.* FROM analysis_inputs i"
+        " JOIN files f ON f.id = i.file_id"
+        " WHERE i.analysis_id IN (SELECT value FROM json_each(?))"
+        " ORDER BY i.analysis_id, i.position",
+        (json.dumps(list(analyses)),),
+    ).fetchall()
+    for row in rows:
+        if grants is not None and not grants.rank(place_of(row)):
+            continue
+        older = None
+        if row["version"] != row["input_version"]:
+            older = at_version(db, row, row["input_version"])
+        found[row["analysis_id"]].append(file_json(older or row))
+    return found
+
+
+def _analyses_of(
+    db: sqlite3.Connection, containers: Sequence[str], *, with_files: bool, grants: Grants | None
+) -> dict[str, list[Json]]:
+    rows = db.execute(
+        f"{CONTAINERS} WHERE c.id IN (SELECT a.id FROM json_each(?) j"  # noqa: S608 - fixed text
+        " CROSS JOIN containers a INDEXED BY analyses_by_parent ON a.parent_id = j.value"
+        " WHERE a.kind = 'analysis' AND a.deleted IS NULL) ORDER BY c.id",
+        (json.dumps(list(containers)),),
+    ).fetchall()
+    found: dict[str, list[Json]] = defaultdict(list)
+    made = containers_json(db, rows, with_files=with_files, grants=grants) if rows else ()
+    for entry in made:
+        found[entry["parent"]["id"]].append(entry)
+    return found
+
+
+def _collections_of(db: sqlite3.Connection, acquisitions: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    rows = db.execute(
+        "SELECT m.acquisition_id, m.collection_id FROM collection_members m"
+        " JOIN containers c ON c.id = m.collection_id AND c.deleted IS NULL"
+        " WHERE m.acquisition_id IN (SELECT value FROM json_each(?)) ORDER BY m.collection_id",
+        (json.dumps(list(acquisitions)),),
+    )
+    for acquisition, collection in rows:
+        found[acquisition].append(collection)
+    return found
+
+
+def place_of(row: sqlite3.Row) -> Place:
+    """Where a file lies, from a row of ``files``."""
+    way = [row[f"{kind}_id"] for kind in ("group", "project", "subject", "session", "acquisition")]
+    return Place(row["container_kind"], row["container_id"], *way)
+
+
+def typed(entry: Json, kind: str) -> Json:
+    """The entry with the words that tell clients which model it is."""
+    return entry | {"container_type": kind, "node_type": kind}
+
+
+def _container_json(row: sqlite3.Row) -> Json:
+    doc: Json = json.loads(row["doc"])
+    kind = row["kind"]
+    way = {
+        "group": row["group_id"] if row["project_id"] else None,
+        "project": row["project_id"],
+        "subject": row["subject_id"],
+        "session": row["session_id"],
+        "acquisition": row["acquisition_id"],
+    }
+    way[kind] = None
+    entry = doc | {
+        "_id": row["id"],
+        "label": row["label"],
+        "created": row["created"],
+        "modified": row["modified"],
+        "revision": row["revision"],
+        "tags": doc.get("tags", []),
+        "parents": way,
+        "container_type": kind,
+        "node_type": kind,
+    }
+    if kind == "group":
+        return entry
+    info = doc.get("info", {})
+    entry |= {"info": info, "info_exists": bool(info), "notes": doc.get("notes") or []}
+    return entry | _OWN[kind](row, doc)
+
+
+def _project(row: sqlite3.Row, _: Json) -> Json:
+    return {"group": row["group_id"]}
+
+
+def _subject(row: sqlite3.Row, _: Json) -> Json:
+    return {"project": row["project_id"], "code": row["label"]}
+
+
+def _session(row: sqlite3.Row, _: Json) -> Json:
+    label = row["subject_label"]
+    return {
+        "group": row["group_id"],
+        "project": row["project_id"],
+        "subject": {"_id": row["subject_id"], "label": label, "code": label},
+    }
+
+
+def _acquisition(row: sqlite3.Row, _: Json) -> Json:
+    return {"session": row["session_id"]}
+
+
+def _analysis(row: sqlite3.Row, doc: Json) -> Json:
+    kinds = ("acquisition", "session", "subject", "project")
+    above = next((kind for kind in kinds if row[f"{kind}_id"]), "collection")
+    own = {name: doc.get(name) for name in ("description", "gear_info", "timestamp")}
+    return own | {"parent": {"type": above, "id": row["parent_id"]}, "job": None}
+
+
+def _collection(_: sqlite3.Row, doc: Json) -> Json:
+    return {"description": doc.get("description"), "curator": doc.get("curator")}
+
+
+_OWN = {
+    "project": _project,
+    "subject": _subject,
+    "session": _session,
+    "acquisition": _acquisition,
+    "analysis": _analysis,
+    "collection": _collection,
+}
+
+
+def _permissions(db: sqlite3.Connection, containers: Iterable[str]) -> dict[str, list[Json]]:
+    found: dict[str, list[Json]] = defaultdict(list)
+    rows = db.execute(
+        "SELECT p.container_id, p.user_id, p.access, c.kind FROM permissions p"
+        " JOIN containers c ON c.id = p.container_id"
+        " WHERE p.container_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(containers)),),
+    )
+    for container, user, access, kind in rows:
+        entry: Json = {"_id": user, "access": access}
+        if kind not in ("group", "collection"):
+            entry["role_ids"] = [ROLES[access]]
+        found[container].append(entry)
+    return found

@@ -1,0 +1,49 @@
+"""The answer to a list: one page of it, plain or as the page object."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from aiohttp import web
+
+from fwsync.sandbox.kept.listing import ListQuery, Source, Where, page
+from fwsync.sandbox.site import Call, answer
+
+
+async def answer_page(
+    call: Call, shown: Source, where: Where, query: ListQuery, *, always: bool, drop: str = ""
+) -> web.Response:
+    """A list as the wire has it: plain, or the page object.
+
+    Args:
+        always: the page object is wanted.
+        drop: a member that is left out of every entry.
+    """
+    query = query.at_most(call.site.switches.page_limit)
+    known: int | None = None
+    counted = ""
+    generation = call.site.records.generation
+    if always:
+        counted = repr((shown.table, where, query.filter_text, call.past))
+        # Whoever goes on with `after_id` keeps the total of the first page: counted anew on each
+        # page, a long list that is written to meanwhile would cost its length every time.
+        known = call.site.totals.get(counted, None if query.after_id is not None else generation)
+
+    def produce(db: sqlite3.Connection) -> tuple[int | None, bytes]:
+        found = page(db, shown, where, query, total=known)
+        if found.total is not None and len(found.results) > found.total:  # it is outdated
+            found = page(db, shown, where, query, total=-1)
+        results = found.results
+        if drop:
+            for entry in results:
+                entry.pop(drop, None)
+        body: object = results
+        if always:
+            body = {"total": found.total, "count": len(results), "results": results}
+        return found.total, json.dumps(body, separators=(",", ":")).encode()
+
+    total, body = await call.read(produce)
+    if total is not None and total != known:
+        call.site.totals.keep(counted, generation, total)
+    return answer(body)

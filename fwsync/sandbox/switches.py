@@ -1,0 +1,102 @@
+"""What a site may have, or not, and what can be changed while the sandbox runs.
+
+``GET /sandbox/switches`` shows them, ``PATCH /sandbox/switches`` changes some. They are not kept:
+a restart begins with what the command line says.
+
+Source: ``features`` of ``GET /config`` as SDK 23 and CLI 18.5.1 read them; those that are not
+published there are the sandbox's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fwsync.errors import UsageError
+from fwsync.sandbox.problems import ApiError, invalid
+
+OWN: Final = frozenset(
+    {
+        "empty_hashes",
+        "device_uploads",
+        "page_limit",
+        "compat",
+        "signed_parts_from",
+        "signed_part_size",
+    }
+)
+
+MAX_LIMIT: Final = 10**9  # entries
+
+
+class Switches(BaseModel):
+    """The switches; a value, never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    signed_url: bool = Field(True, description="uploads go by signed URLs")
+    multipart_signed_url: bool = Field(True, description="large ones by several of them")
+    multiproject: bool = Field(False, description="storage by project: the CLI tries signed URLs")
+    audit_trail: bool = Field(False, description="a deletion needs a delete_reason")
+    deid_log: bool = Field(False, description="there is a log of de-identification")
+    deid_profile: bool = Field(False, description="sites, groups and projects have a profile")
+    project_locking: bool = Field(False, description="published only")
+    malware_scanning: bool = Field(False, description="published only")
+    tags_in_lists: bool = Field(True, description="lists carry tags")
+    empty_hashes: bool = Field(False, description="files stored from now on show no hash")
+    device_uploads: bool = Field(False, description="/upload/label, uid, reaper: devices only")
+    page_limit: int = Field(
+        0, ge=0, le=MAX_LIMIT, description="entries of a list at most; 0: no limit"
+    )
+    signed_parts_from: int = Field(64 << 20, ge=0, description="bytes: larger ones go in parts")
+    signed_part_size: int = Field(16 << 20, ge=1, description="bytes of such a part, about")
+    compat: Literal["", "core-2018"] = Field("", description="behave as this older server")
+
+    def published(self) -> dict[str, bool]:
+        """What ``GET /config`` shows under ``features``."""
+        return self.model_dump(exclude=set(OWN))
+
+    def changed(self, changes: Mapping[str, Any]) -> Switches:
+        """With some of them changed.
+
+        Raises:
+            ApiError: 400, there is no such switch, or no such value.
+        """
+        try:
+            return Switches.model_validate(self.model_dump() | dict(changes))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(step) for step in first["loc"])
+            raise invalid(f"switch {name}: {first['msg']}") from error
+
+
+def read_switches(texts: Iterable[str]) -> dict[str, bool | int | str]:
+    """The switches of a command line, each as :func:`read_switch` takes it.
+
+    Raises:
+        UsageError: there is no such switch, or no such value.
+    """
+    found = dict(read_switch(text) for text in texts)
+    try:
+        Switches().changed(found)
+    except ApiError as error:
+        names = ", ".join(Switches.model_fields)
+        raise UsageError(f"--switch: {error.message}", hint=f"the switches are {names}") from error
+    return found
+
+
+def read_switch(text: str) -> tuple[str, bool | int | str]:
+    """``NAME=VALUE`` as the command line has it; ``NAME`` alone switches on.
+
+    ``on``, ``off``, ``true`` and ``false`` are booleans, digits a number.
+    """
+    name, equals, value = text.partition("=")
+    name, value = name.strip().replace("-", "_"), value.strip()
+    if not equals:
+        return name, True
+    if value.isascii() and value.isdigit():
+        return name, int(value)
+    words: dict[str, bool] = {"on": True, "true": True, "off": False, "false": False}
+    return name, words.get(value.lower(), value)

@@ -1,0 +1,1 @@
+"""The ways in: forms, signed URLs, placement by labels and uids, packfiles."""

@@ -1,0 +1,76 @@
+"""What is known of a container: info, tags, notes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flywheel
+
+
+def info(fw: Any, container: str) -> Any:
+    """Info of a container: merged, cut, replaced."""
+    one = fw.get(container)
+    steps = []
+
+    def seen() -> None:
+        steps.append(one.reload().info)
+
+    one.update_info({"a": 1, "b": {"c": 2}})
+    seen()
+    one.update_info(b={"d": "ü"}, e=[1, None])
+    seen()
+    one.delete_info("a", "e")
+    seen()
+    one.replace_info({"only": 1})
+    seen()
+    return steps
+
+
+def tags(fw: Any, container: str) -> Any:
+    """Tags of a container: added, renamed, removed; twice the same is refused."""
+    one = fw.get(container)
+    steps = []
+
+    def seen() -> None:
+        steps.append(one.reload().tags)
+
+    one.add_tag("t1")
+    seen()
+    one.add_tag("with/slash")
+    seen()
+    one.rename_tag("t1", "t2")
+    seen()
+    one.delete_tag("with/slash")
+    seen()
+    try:
+        one.add_tag("t2")
+        twice = None
+    except flywheel.ApiException as error:
+        twice = error.status
+    return {"steps": steps, "twice": twice}
+
+
+def several_tags(fw: Any, acquisition: str) -> Any:
+    """Several tags added and removed at once."""
+    fw.add_acquisition_tags(acquisition, ["x", "y", "z"])
+    more = fw.get(acquisition).tags
+    fw.delete_acquisition_tags(acquisition, ["x", "z"])
+    return [more, fw.get(acquisition).tags]
+
+
+def notes(fw: Any, container: str, kind: str) -> Any:
+    """A note is added, read, changed and deleted."""
+    one = fw.get(container)
+    added = one.add_note("first look: fine")
+    note = one.reload().notes[0]
+    read = getattr(fw, f"get_{kind}_note")(container, note.id)
+    getattr(fw, f"modify_{kind}_note")(container, note.id, {"text": "second look"})
+    changed = one.reload().notes
+    one.delete_note(note.id)
+    return {
+        "added": added,
+        "note": note,
+        "read": read,
+        "changed": [each.text for each in changed],
+        "left": one.reload().notes,
+    }

@@ -1,0 +1,187 @@
+"""``fwsync sandbox`` started by hand: what it prints works when pasted, and it goes quietly."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+RUN_S = 100.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A sandbox in a process of its own, and what it said when it was ready."""
+
+    process: subprocess.Popen[str]
+    lines: list[str]
+
+    def steps(self) -> dict[str, list[str]]:
+        """The commands it offers, by client."""
+        first = self.lines.index("try it from another terminal:") + 1
+        found: dict[str, list[str]] = {}
+        name = ""
+        for line in self.lines[first:-1]:
+            if line.strip():
+                name = line[2:15].strip() or name
+                found.setdefault(name, []).append(line[17:])
+        return found
+
+
+@contextmanager
+def started(scratch: Path, *options: str) -> Iterator[Started]:
+    (scratch / "tmp").mkdir()
+    command = [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", "--group", "lab"]
+    with subprocess.Popen(
+        [*command, *options],
+        env=os.environ | {"TMPDIR": str(scratch / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if lines[-1].startswith("Ctrl-C"):
+                    break
+            yield Started(process, lines)
+        finally:
+            process.kill()
+
+
+def pasted(commands: list[str], scratch: Path, path: Mapping[str, Path]) -> str:
+    """What a new terminal shows for these lines.
+
+    Args:
+        path: programs by the name that the lines give them.
+    """
+    programs = scratch / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, program in path.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(str(program))} "$@"\n')
+        (programs / name).chmod(0o755)
+    env = {
+        "HOME": str(scratch),
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "PYTHONWARNINGS": "ignore",
+        "LANG": "C.UTF-8",
+    }
+    done = subprocess.run(
+        ["sh", "-e", "-c", "\n".join(commands)],
+        env=env,
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--tls",)], ids=["http", "https"])
+def test_the_lines_for_fwsync_the_sdk_and_curl_work_as_they_are(
+    options: tuple[str, ...], tmp_path: Path, sdk_python: Path
+) -> None:
+    with started(tmp_path, *options) as sandbox:
+        steps = sandbox.steps()
+        assert list(steps) == ["fwsync", "flywheel-sdk", "flywheel-cli", "curl"]
+
+        fwsync = Path(sys.executable).with_name("fwsync")
+        assert "lab" in pasted(steps["fwsync"], tmp_path, {"fwsync": fwsync})
+        by_sdk = pasted(steps["flywheel-sdk"], tmp_path, {"python": sdk_python})
+        assert by_sdk.split() == ["admin@sandbox.local"]
+
+        words = shlex.split(steps["curl"][0])
+        name, _, value = words[words.index("-H") + 1].partition(": ")
+        cacert = words[words.index("--cacert") + 1] if "--cacert" in words else None
+        context = ssl.create_default_context(cafile=cacert)
+        request = urllib.request.Request(words[-1], headers={name: value})
+        with urllib.request.urlopen(request, context=context) as answer:
+            assert json.load(answer)["_id"] == "admin@sandbox.local"
+
+
+def test_the_lines_for_the_official_command_line_work_as_they_are(tmp_path: Path, fw: Path) -> None:
+    with started(tmp_path) as sandbox:
+        said = pasted(sandbox.steps()["flywheel-cli"], tmp_path, {"fw": fw})
+
+    assert "You are now logged in as: Ada Admin!" in said
+    assert said.splitlines()[-1].split() == ["admin", "lab"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_quietly_and_its_data_go_with_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with started(tmp_path) as sandbox:
+        assert len(list((tmp_path / "tmp").iterdir())) == 1
+        sandbox.process.send_signal(number)
+        out, err = sandbox.process.communicate(timeout=RUN_S)
+
+    assert (out, err, sandbox.process.returncode) == ("stopped; the data are gone\n", "", 0)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_data_that_are_to_be_kept_are_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with started(tmp_path, "--data", str(kept)) as sandbox:
+        assert f"its data are kept in {kept}" in sandbox.lines[0]
+        sandbox.process.send_signal(signal.SIGTERM)
+        out, _ = sandbox.process.communicate(timeout=RUN_S)
+
+    assert out == "stopped; the data are kept\n"
+    assert (kept / "sandbox.db").stat().st_size > 0
+
+
+def test_what_is_not_as_usual_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "bad.toml"
+    script.write_text("[[rules]]\naction = { delay_s = 0.1 }\n")
+    with started(
+        tmp_path, "--store", "s3", "--switch", "audit_trail", "--faults", str(script)
+    ) as sandbox:
+        said = sandbox.lines[1:4]
+
+    assert said == [
+        "uploads go by signed URLs to a store like s3",
+        "switches: audit_trail",
+        f"the network is as bad as {script} says",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--switch", "no_such=1"), "--switch: switch no_such:"),
+        (("--switch", "page_limit=many"), "--switch: switch page_limit:"),
+        (("--faults", "nowhere.toml"), "nowhere.toml: the script cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_what_to_do(
+    options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert "\nhint: " in done.stderr
+    assert done.stdout == ""
