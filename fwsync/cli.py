@@ -382,10 +382,12 @@ def verify(
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="DIR", help="Keep the data here; else it goes with the server."),
     ] = None,
     group: Annotated[

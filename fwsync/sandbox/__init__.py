@@ -8,12 +8,20 @@ both survive a restart. It knows nothing of the client, nor the client of it.
 """
 
 from fwsync.sandbox.faults.reading import read_script
-from fwsync.sandbox.server import Ready, Sandbox, run_sandbox, running_sandbox, serve
+from fwsync.sandbox.server import (
+    DATA_HINT,
+    Ready,
+    Sandbox,
+    run_sandbox,
+    running_sandbox,
+    serve,
+)
 from fwsync.sandbox.settings import SandboxSettings, TlsSettings
 from fwsync.sandbox.stores import Dialect
 from fwsync.sandbox.switches import read_switches
 
 __all__ = [
+    "DATA_HINT",
     "Dialect",
     "Ready",
     "Sandbox",

@@ -108,7 +108,7 @@ def _spelled_out(
     routes: tuple[Route, ...], identify: Identify
 ) -> Iterator[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]]:
     for route in routes:
-        base = "" if route.path.startswith("/sandbox/") else "/api"
+        base = "" if route.path == "/" or route.path.startswith("/sandbox/") else "/api"
         for kind in route.kinds or ("",):
             path = base + route.path.replace("{cont}", PLURAL[kind])
             yield route.method, path, _endpoint(route, kind, identify)

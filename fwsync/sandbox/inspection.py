@@ -30,6 +30,18 @@ FILES: Final = (
 )
 
 
+WELCOME: Final = """\
+This is fwsync's sandbox, a Flywheel-compatible server on your own machine.
+Its API is below /api; /api/config says what it offers.
+How to use it is in fwsync's docs/guides/sandbox.md.
+"""
+
+
+async def welcome(_: Call) -> web.Response:
+    """``GET /``: for somebody who opens the address in a browser."""
+    return web.Response(text=WELCOME)
+
+
 async def requests(call: Call) -> web.Response:
     """``GET /sandbox/requests``: every request since the start or the last reset."""
     call.only_admins()

@@ -54,7 +54,6 @@ class Route:
     kinds: tuple[str, ...] = ()
 
 
-ANY: Final = ("",)  # /containers/…: any kind
 ALL_KINDS: Final = (*KINDS, "analysis", "collection")
 WITH_FILES: Final = (*ALL_KINDS[1:], "")
 WITH_ANALYSES: Final = (*KINDS[1:], "collection", "")
@@ -67,7 +66,6 @@ _COLLECTION: Final = ("collection",)
 _BELOW: Final = "/{cont}/{id}/{level:subjects|sessions|acquisitions|all}/analyses"
 _FILE: Final = "/{cont}/{id}/files/{name}"
 _NESTED: Final = "/{cont}/{id}/analyses/{aid}"
-_NESTED_NOTE: Final = f"{_NESTED}/notes/{{note}}"
 _OUTPUT: Final = f"{_NESTED}/files/{{name}}"
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -230,6 +228,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/download/targets", download.targets),
     Route("POST", "/download/summary", summary.summary),
     # not Flywheel: the sandbox looked at from outside
+    Route("GET", "/", inspection.welcome, "none"),
     Route("GET", "/sandbox/requests", inspection.requests),
     Route("DELETE", "/sandbox/requests", inspection.reset),
     Route("GET", "/sandbox/record", inspection.record),

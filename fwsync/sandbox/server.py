@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import secrets
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +31,8 @@ from fwsync.sandbox.tls import server_context
 ADMIN: Final = "admin@sandbox.local"
 USER: Final = "user@sandbox.local"
 OLD: Final = "core-2018"
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104
+DATA_HINT: Final = "--data takes a folder that you can write to, or the name of one to be made"
 STOP_AFTER: Final = 0.1  # seconds that transfers are given when the sandbox stops
 READ_BUFFER: Final = 512 << 10  # bytes; uploads are hashed in pieces of about this
 
@@ -98,13 +102,16 @@ async def running_sandbox(
 
     Raises:
         Locked: another sandbox uses the data folder.
-        UsageError: the port is taken, or TLS lacks its package.
+        UsageError: the port is taken, the host is no address to listen on, the folder cannot be
+            used, or TLS lacks its package.
     """
     settings = data if isinstance(data, SandboxSettings) else SandboxSettings(data)
     settings = replace(settings, **changes)
+    _check_host(settings.host)
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(_lock, settings.data)
         stack.push_async_callback(asyncio.to_thread, lock.close)
+        await asyncio.to_thread(_make_private, settings.data / "sandbox.db")
         records = await open_records(settings.data / "sandbox.db", durable=settings.durable)
         stack.push_async_callback(asyncio.to_thread, records.close)
         blobs = await asyncio.to_thread(Blobs, settings.data, durable=settings.durable)
@@ -121,14 +128,18 @@ async def running_sandbox(
 
 
 async def serve(settings: SandboxSettings, announce: Callable[[Ready], None]) -> None:
-    """Run a sandbox until SIGTERM or Ctrl-C; transfers that run then are cut.
+    """Run a sandbox until SIGTERM, SIGHUP or Ctrl-C; transfers that run then are cut.
+
+    Where SIGHUP is ignored, as under ``nohup``, it stays ignored.
 
     Args:
         announce: called once, when requests are answered.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)  # the terminal was closed
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     try:
@@ -171,18 +182,56 @@ async def _open_port(
 ) -> None:
     try:
         await web.TCPSite(app, host, port, ssl_context=context, backlog=1024).start()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        raise _cannot_listen(error, host, port) from error
+
+
+def _cannot_listen(error: OSError | UnicodeError, host: str, port: int) -> UsageError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
+        return UsageError(
+            f"{host}:{port}: the port is taken", hint="choose another --port, or 0 for a free one"
+        )
+    if number == errno.EACCES:
+        return UsageError(
+            f"{host}:{port}: the port may not be used", hint="choose a --port above 1023"
+        )
+    named = isinstance(error, (socket.gaierror, UnicodeError))
+    what = "no host of this name is known" if named else "is no address of this machine"
+    return UsageError(
+        f"{host}: {what}", hint="give --host an address of this machine, such as 127.0.0.1"
+    )
+
+
+def _check_host(host: str) -> None:
+    if not host:
         raise UsageError(
-            f"{host}:{port}: cannot be listened on ({error.strerror})",
-            hint="choose another --port, or 0 for a free one",
-        ) from error
+            "--host: an address is needed",
+            hint="127.0.0.1 is for this machine only, 0.0.0.0 for everybody who can reach it",
+        )
+    if ":" in host:
+        raise UsageError(
+            f"--host {host}: the sandbox cannot listen on an IPv6 address",
+            hint="keys are host:port:key and cannot name one; use localhost or an IPv4 address",
+        )
+
+
+def _named(host: str) -> str:
+    """The host as clients on this machine name it."""
+    return "127.0.0.1" if host == EVERYWHERE else host
+
+
+def _make_private(db: Path) -> None:
+    """Keys are in it; SQLite gives the files beside it the same mode."""
+    if not db.exists():
+        db.touch(mode=0o600)
 
 
 def _ready(
     settings: SandboxSettings, app: web.AppRunner, secret: dict[str, str], ca_file: Path | None
 ) -> Ready:
     port = app.addresses[0][1]
-    host = "127.0.0.1" if settings.host in ("", "0.0.0.0", "::") else settings.host  # noqa: S104
+    host = _named(settings.host)
     scheme, middle = ("https", "") if ca_file else ("http", "__force_insecure:")
     before = f"{host}:{port}:{middle}"
     return Ready(
@@ -197,7 +246,7 @@ def _ready(
 async def _tls(settings: SandboxSettings) -> tuple[ssl.SSLContext | None, Path | None]:
     if settings.tls is None:
         return None, None
-    make = partial(server_context, settings.data / "tls", settings.host, settings.tls)
+    make = partial(server_context, settings.data / "tls", _named(settings.host), settings.tls)
     return await asyncio.to_thread(make)
 
 
@@ -205,8 +254,12 @@ def _lock(folder: Path) -> BinaryIO:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / "lock").open("wb")
+    except FileExistsError as error:
+        raise UsageError(f"{folder}: is not a folder", hint=DATA_HINT) from error
     except OSError as error:
-        raise UsageError(f"{folder}: cannot hold the data ({error.strerror})") from error
+        raise UsageError(
+            f"{folder}: cannot hold the data ({error.strerror})", hint=DATA_HINT
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fwsync.errors import UsageError
-from fwsync.sandbox.problems import ApiError, invalid
+from fwsync.sandbox.problems import invalid
 
 OWN: Final = frozenset(
     {
@@ -29,6 +29,7 @@ OWN: Final = frozenset(
 )
 
 MAX_LIMIT: Final = 10**9  # entries
+MAX_DIGITS: Final = 18
 
 
 class Switches(BaseModel):
@@ -67,9 +68,34 @@ class Switches(BaseModel):
         try:
             return Switches.model_validate(self.model_dump() | dict(changes))
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(step) for step in first["loc"])
-            raise invalid(f"switch {name}: {first['msg']}") from error
+            wrong = _wrong(error, ("true", "false"), '{{"{name}": {example}}}')
+            raise invalid(f"{wrong}; the switches are {_names()}") from error
+
+
+def _names() -> str:
+    return ", ".join(Switches.model_fields)
+
+
+def _wrong(error: ValidationError, two: tuple[str, str], form: str) -> str:
+    """What is wrong with a change, in words.
+
+    Args:
+        two: the two values of most switches.
+        form: how a switch is written, with ``{name}`` and ``{example}`` to fill in.
+    """
+    name = ".".join(str(step) for step in error.errors()[0]["loc"])
+    known = Switches.model_fields.get(name)
+    if known is None:
+        return f"there is no switch {name}" if name else "a switch without a name"
+    if name == "compat":
+        return "compat is core-2018, or empty"
+    if known.annotation is bool:
+        example = form.format(name=name, example=two[1])
+        return f"{name} needs {' or '.join(two)}, as {example}"
+    least = next(each.ge for each in known.metadata if hasattr(each, "ge"))
+    most = next((each.le for each in known.metadata if hasattr(each, "le")), None)
+    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+    return f"{name} needs a whole number, {bounds}, as " + form.format(name=name, example=100)
 
 
 def read_switches(texts: Iterable[str]) -> dict[str, bool | int | str]:
@@ -80,10 +106,10 @@ def read_switches(texts: Iterable[str]) -> dict[str, bool | int | str]:
     """
     found = dict(read_switch(text) for text in texts)
     try:
-        Switches().changed(found)
-    except ApiError as error:
-        names = ", ".join(Switches.model_fields)
-        raise UsageError(f"--switch: {error.message}", hint=f"the switches are {names}") from error
+        Switches.model_validate(found)
+    except ValidationError as error:
+        wrong = _wrong(error, ("on", "off"), "{name}={example}")
+        raise UsageError(f"--switch: {wrong}", hint=f"the switches are {_names()}") from error
     return found
 
 
@@ -96,7 +122,7 @@ def read_switch(text: str) -> tuple[str, bool | int | str]:
     name, value = name.strip().replace("-", "_"), value.strip()
     if not equals:
         return name, True
-    if value.isascii() and value.isdigit():
+    if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
         return name, int(value)
     words: dict[str, bool] = {"on": True, "true": True, "off": False, "false": False}
     return name, words.get(value.lower(), value)

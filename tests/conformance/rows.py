@@ -255,6 +255,7 @@ ERRORS: Final[list[Line]] = [
 ]  # fmt: skip
 
 SANDBOX: Final[list[Line]] = [
+    ("sandbox-welcome", "GET /", "who this is, for somebody who opens the address in a browser"),
     ("sandbox-record", "GET /sandbox/record", "what is stored, deleted things too"),
     ("sandbox-requests", "GET /sandbox/requests | DELETE /sandbox/requests",
      "what was asked, to be counted"),

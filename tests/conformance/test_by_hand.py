@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -32,7 +33,7 @@ class Started:
         first = self.lines.index("try it from another terminal:") + 1
         found: dict[str, list[str]] = {}
         name = ""
-        for line in self.lines[first:-1]:
+        for line in self.lines[first:-2]:
             if line.strip():
                 name = line[2:15].strip() or name
                 found.setdefault(name, []).append(line[17:])
@@ -41,10 +42,11 @@ class Started:
 
 @contextmanager
 def started(scratch: Path, *options: str) -> Iterator[Started]:
-    (scratch / "tmp").mkdir()
+    (scratch / "tmp").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", "--group", "lab"]
     with subprocess.Popen(
         [*command, *options],
+        cwd=scratch,
         env=os.environ | {"TMPDIR": str(scratch / "tmp")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -60,6 +62,18 @@ def started(scratch: Path, *options: str) -> Iterator[Started]:
             yield Started(process, lines)
         finally:
             process.kill()
+
+
+def refused(scratch: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """What a sandbox says that is expected not to start."""
+    return subprocess.run(
+        [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", *options],
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
 
 
 def pasted(commands: list[str], scratch: Path, path: Mapping[str, Path]) -> str:
@@ -122,7 +136,7 @@ def test_the_lines_for_the_official_command_line_work_as_they_are(tmp_path: Path
     assert said.splitlines()[-1].split() == ["admin", "lab"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_quietly_and_its_data_go_with_it(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -150,13 +164,16 @@ def test_what_is_not_as_usual_is_said(tmp_path: Path) -> None:
     script = tmp_path / "bad.toml"
     script.write_text("[[rules]]\naction = { delay_s = 0.1 }\n")
     with started(
-        tmp_path, "--store", "s3", "--switch", "audit_trail", "--faults", str(script)
+        tmp_path,
+        *("--store", "s3", "--faults", str(script)),
+        *("--switch", "audit-trail", "--switch", "page_limit=9", "--switch", "page_limit=5"),
     ) as sandbox:
-        said = sandbox.lines[1:4]
+        said = sandbox.lines[1:5]
 
     assert said == [
+        "groups: lab",
         "uploads go by signed URLs to a store like s3",
-        "switches: audit_trail",
+        "switches: audit_trail=on, page_limit=5",
         f"the network is as bad as {script} says",
     ]
 
@@ -164,24 +181,91 @@ def test_what_is_not_as_usual_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--switch", "no_such=1"), "--switch: switch no_such:"),
-        (("--switch", "page_limit=many"), "--switch: switch page_limit:"),
+        (("--switch", "no_such=1"), "--switch: there is no switch no_such\n"),
+        (
+            ("--switch", "page_limit=many"),
+            "--switch: page_limit needs a whole number, 0 to 1000000000, as page_limit=100\n",
+        ),
+        (("--host", ""), "--host: an address is needed\n"),
+        (("--host", "::1"), "--host ::1: the sandbox cannot listen on an IPv6 address\n"),
+        (("--host", "203.0.113.9"), "203.0.113.9: is no address of this machine\n"),
+        (("--host", "a..b"), "a..b: no host of this name is known\n"),
+        (("--data", ""), "--data: a folder is needed\n"),
         (("--faults", "nowhere.toml"), "nowhere.toml: the script cannot be read"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_what_to_do(
     options: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
+    done = refused(tmp_path, *options)
 
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")
     assert "\nhint: " in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "99999"])
+def test_a_port_that_there_is_not_is_refused(port: str, tmp_path: Path) -> None:
+    done = refused(tmp_path, "--port", port)
+
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_named_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = refused(tmp_path, "--port", str(port))
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: 127.0.0.1:{port}: the port is taken\n"
+        "hint: choose another --port, or 0 for a free one\n"
+    )
+
+
+def test_a_folder_with_other_things_is_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("mine")
+    (tmp_path / "file").touch()
+
+    full, file = (refused(tmp_path, "--data", name) for name in ("thesis", "file"))
+
+    assert (full.returncode, file.returncode) == (2, 2)
+    assert f"{tmp_path}/thesis: has other things in it" in full.stderr
+    assert f"{tmp_path}/file: is not a folder\nhint: " in file.stderr
+    assert [each.name for each in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+
+
+def test_paths_are_told_as_other_terminals_need_them(tmp_path: Path) -> None:
+    for _ in range(2):  # the second time the folder is there already
+        with started(tmp_path, "--tls", "--data", "kept") as sandbox:
+            steps = sandbox.steps()
+
+        assert f"its data are kept in {tmp_path}/kept" in sandbox.lines[0]
+        assert steps["fwsync"][0] == f"export FW_SSL_CERT_FILE={tmp_path}/kept/tls/ca.pem"
+    assert (tmp_path / "kept/sandbox.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sandbox_that_others_can_reach_says_so(tmp_path: Path) -> None:
+    with started(tmp_path, "--host", "0.0.0.0") as sandbox:
+        said = sandbox.lines[:2]
+
+    assert said[0].startswith("the sandbox listens at http://127.0.0.1:")
+    assert said[1].startswith("it is open to the network, in plain HTTP")
+
+
+def test_the_older_server_is_offered_to_the_client_that_can_talk_to_it(tmp_path: Path) -> None:
+    with started(tmp_path, "--compat", "core-2018") as sandbox:
+        steps = sandbox.steps()
+        words = shlex.split(steps["curl"][0])
+        name, _, value = words[words.index("-H") + 1].partition(": ")
+        with urllib.request.urlopen(
+            urllib.request.Request(words[-1], headers={name: value})
+        ) as answer:
+            who = json.load(answer)["_id"]
+
+    assert list(steps) == ["curl"]
+    assert who == "admin@sandbox.local"

@@ -18,9 +18,12 @@ from tests.sandbox.api import Api, Tree, client, plant
 
 pytestmark = pytest.mark.row("download-scale")
 
-FEW, MANY = 2000, 20_000
+FEW, MANY = 2000, 12_000
 #: Bytes; no member could be remembered in so few: its path, hash and time alone are twice that.
 LEAST = 200
+#: Now and then the interpreter makes its table of interned texts anew, which is megabytes in a
+#: process that has loaded much. What an archive remembers is there in every pass.
+PASSES = 2
 BODY = b"the same bytes in every file\n"
 
 
@@ -96,20 +99,20 @@ def peak(pieces: Iterator[bytes]) -> int:
 )
 @pytest.mark.row("download-scale")
 async def test_memory_is_flat(sandbox: Sandbox, form: str, *, apart: bool) -> None:
-    peaks = []
     blobs = sandbox.site.blobs
-    for files in (FEW, MANY):
-        asked = wanted(sandbox, await grown(sandbox, f"{files}", files, apart=apart))
 
-        def stream(asked: Wanted = asked) -> int:
-            with closing(sandbox.site.records.connect()) as db:
-                items = asked.items(db)
-                made = (
-                    tarred(items, blobs, as_links=False) if form == "tar" else zipped(items, blobs)
-                )
-                return peak(made)
+    def stream(asked: Wanted) -> int:
+        with closing(sandbox.site.records.connect()) as db:
+            items = asked.items(db)
+            tar = form == "tar"
+            return peak(tarred(items, blobs, as_links=False) if tar else zipped(items, blobs))
 
-        peaks.append(await asyncio.to_thread(stream))
+    def least(asked: Wanted) -> int:
+        return min(stream(asked) for _ in range(PASSES))
+
+    few = wanted(sandbox, await grown(sandbox, "few", FEW, apart=apart))
+    many = wanted(sandbox, await grown(sandbox, "many", MANY, apart=apart))
+    peaks = [await asyncio.to_thread(least, asked) for asked in (few, many)]
 
     assert peaks[1] < peaks[0] + (MANY - FEW) * LEAST
 

@@ -108,6 +108,39 @@ async def test_a_port_that_is_taken_is_a_usage_error(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.row("sandbox-welcome")
+@pytest.mark.parametrize("compat", ["", "core-2018"])
+async def test_a_browser_is_told_where_it_is(tmp_path: Path, compat: str) -> None:
+    async with (
+        running_sandbox(tmp_path, switches={"compat": compat}) as sandbox,
+        aiohttp.ClientSession() as session,
+        session.get(sandbox.url + "/") as answer,
+    ):
+        text = await answer.text()
+
+    assert (answer.status, answer.content_type) == (200, "text/plain")
+    assert "docs/guides/sandbox.md" in text
+    assert "/api" in text
+
+
+@pytest.mark.parametrize("host", ["", "::", "::1", "[::1]", "203.0.113.9", "a..b", "x" * 70])
+async def test_a_host_that_is_no_address_of_ours_is_a_usage_error(
+    tmp_path: Path, host: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        async with running_sandbox(tmp_path, host=host):
+            pass
+
+    assert caught.value.hint
+
+
+async def test_tls_on_all_addresses_is_for_the_name_that_is_told(tmp_path: Path) -> None:
+    everywhere = "0.0.0.0"
+    async with running_sandbox(tmp_path, tls=TlsSettings(), host=everywhere) as sandbox:
+        assert sandbox.ca_file is not None
+        assert await fetch(sandbox.url, sandbox.ca_file) == 200
+
+
 async def test_a_database_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sandbox.db").write_bytes(b"nonsense" * 1000)
 

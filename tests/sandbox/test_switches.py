@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from fwsync.errors import UsageError
 from fwsync.sandbox import running_sandbox
-from fwsync.sandbox.switches import Switches, read_switch
+from fwsync.sandbox.switches import Switches, read_switch, read_switches
 from tests.sandbox.api import Api, Tree, client
 
 
@@ -33,6 +34,45 @@ async def test_an_unknown_switch_or_value_changes_nothing(api: Api, body: Any) -
 
     assert answer.status == 400
     assert await api.get("/sandbox/switches") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nope": True}, "there is no switch nope"),
+        ({"signed_url": "off"}, 'signed_url needs true or false, as {"signed_url": false}'),
+        ({"page_limit": True}, "page_limit needs a whole number, 0 to 1000000000, as"),
+        ({"signed_part_size": 0}, "signed_part_size needs a whole number, 1 or more, as"),
+        ({"compat": "v1"}, "compat is core-2018, or empty"),
+    ],
+)
+@pytest.mark.row("sandbox-switches")
+async def test_a_refusal_says_what_there_is(api: Api, change: dict[str, Any], message: str) -> None:
+    answer = await api.ask("PATCH", "/sandbox/switches", json=change)
+
+    assert answer.json["message"].startswith(message)
+    assert "; the switches are signed_url, multipart_signed_url, " in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("=", "a switch without a name"),
+        ("nope", "there is no switch nope"),
+        ("audit_trail=yes", "audit_trail needs on or off, as audit_trail=off"),
+        ("page_limit", "page_limit needs a whole number, 0 to 1000000000, as page_limit=100"),
+        ("page_limit=" + "9" * 5000, "page_limit needs a whole number"),
+        ("compat=2018", "compat is core-2018, or empty"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_told_how_to_write_it(
+    text: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_switches([text])
+
+    assert caught.value.message.startswith(f"--switch: {message}")
+    assert caught.value.hint.startswith("the switches are ")
 
 
 async def test_only_admins_touch_switches(user: Api) -> None:

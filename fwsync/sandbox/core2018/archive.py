@@ -22,7 +22,7 @@ from typing import Any, Final
 from fwsync.sandbox.core2018 import asking
 from fwsync.sandbox.core2018.render import CONTAINERS, NAMELESS
 from fwsync.sandbox.kept.access import RANK, Grants
-from fwsync.sandbox.kept.archive import Member
+from fwsync.sandbox.kept.archive import Member, member
 from fwsync.sandbox.problems import ApiError
 
 Json = dict[str, Any]
@@ -110,21 +110,6 @@ class Named:
                 continue
             for row in _files(db, container, self.at, name=name):
                 yield member(f"{asking.PLURAL[level]}/{container}/{name}", row)
-
-
-def member(path: str, row: sqlite3.Row) -> Member:
-    """A file under a path."""
-    return Member(
-        path,
-        row["id"],
-        row["container_kind"],
-        row["container_id"],
-        row["name"],
-        row["type"],
-        row["sha384"],
-        row["size"],
-        row["modified"],
-    )
 
 
 def _files(

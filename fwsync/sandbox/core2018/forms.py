@@ -21,15 +21,15 @@ from typing import Any, Final
 from aiohttp import web
 
 from fwsync.sandbox.core2018.wire import drain, is_chunked, parse
-from fwsync.sandbox.formats.multipart import FormParser, Part, PartEnd, boundary_of
+from fwsync.sandbox.formats.multipart import FormParser, Part, boundary_of
 from fwsync.sandbox.kept.blobs import Incoming
 from fwsync.sandbox.kept.catalog import Arrival
 from fwsync.sandbox.problems import ApiError
 from fwsync.sandbox.site import Call
+from fwsync.sandbox.uploads.forms import Parts
 
 Json = dict[str, Any]
 
-MAX_FIELD: Final = 16 << 20  # bytes of the fields of a form that are not files
 MAX_NAME: Final = 255  # bytes
 _FILENAME: Final = re.compile(r';\s*filename\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^;]*))', re.IGNORECASE)
 
@@ -86,57 +86,28 @@ async def read_form(call: Call) -> Form:
     return reading.form
 
 
-class _Reading:
+class _Reading(Parts):
     """A form, as far as it was read."""
 
     def __init__(self, call: Call) -> None:
-        self._call = call
-        self._blob: Incoming | None = None
-        self._name = ""
-        self._field: list[bytes] | None = None
-        self._field_size = 0
+        super().__init__(call)
         self.form = Form()
 
-    async def take(self, event: Part | PartEnd | bytes) -> None:
-        if isinstance(event, bytes):
-            await self._data(event)
-        elif isinstance(event, PartEnd):
-            await self._end()
-        else:
-            self._begin(event)
-
-    def _begin(self, part: Part) -> None:
+    def begin(self, part: Part) -> None:
+        """A part without a file name, or with an empty one, is nothing."""
         name = _raw_name(part.disposition)
         if part.name == "metadata":
-            self._field = []
+            self.expect_metadata()
         elif name:
-            self._name = _file_name(name)
-            self._blob = self._call.site.blobs.incoming()
+            self.expect_file(_file_name(name))
 
-    async def _data(self, data: bytes) -> None:
-        if self._blob is not None:
-            await self._blob.write(data)
-            if self._blob.size > self._call.site.settings.max_upload:
-                raise ApiError(413, f"{self._name}: larger than this site takes")
-            return
-        self._field_size += len(data)
-        if self._field_size > MAX_FIELD:
-            raise ApiError(413, "the fields of the form are too large")
-        if self._field is not None:
-            self._field.append(data)
+    async def take_file(self, name: str, blob: Incoming) -> None:
+        """In its place."""
+        self.form.files.append(Arrival(name, await blob.seal(), {}))
 
-    async def _end(self) -> None:
-        if self._blob is not None:
-            self.form.files.append(Arrival(self._name, await self._blob.seal(), {}))
-            self._blob = None
-        elif self._field is not None:
-            self.form.metadata = b"".join(self._field)
-            self._field = None
-
-    def abandon(self) -> None:
-        """Forget the part that was not complete."""
-        if self._blob is not None:
-            self._blob.abandon()
+    def take_metadata(self, text: bytes) -> None:
+        """Read later, when something is asked of them."""
+        self.form.metadata = text
 
 
 def _raw_name(disposition: str) -> str:

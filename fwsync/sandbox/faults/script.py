@@ -251,6 +251,25 @@ class Rule(_Noun):
     action: Action = Field(description="what happens")
 
 
+#: What is wrong with a value, by the kind of error, in words of the script.
+_WRONG: Final = {
+    "missing": "is missing",
+    "model_type": "a table of keys is needed",
+    "dict_type": "a table of keys is needed",
+    "int_type": "a whole number is needed",
+    "float_type": "a number is needed",
+    "finite_number": "a number is needed",
+    "bool_type": "true or false is needed",
+    "string_type": "a text is needed",
+    "string_pattern_mismatch": "has characters in it that it cannot have, or is too long",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be {le} or less",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request, as far as rules look at it.
@@ -305,7 +324,13 @@ def parse_rules(told: Any, *, where: str = "") -> tuple[Rule, ...]:
     Raises:
         UsageError: one cannot be played; the message names the rule and the key.
     """
-    listed = told["rules"] if isinstance(told, Mapping) and set(told) == {"rules"} else told
+    listed = told
+    if isinstance(told, Mapping) and not set(told) & set(Rule.model_fields):
+        if others := [key for key in told if key != "rules"]:
+            raise UsageError(
+                f"{where}{others[0]}: there is no such key; a script has rules", hint=HINT
+            )
+        listed = told.get("rules", ())
     if isinstance(listed, (Mapping, Rule)):
         listed = [listed]
     if not isinstance(listed, Sequence) or isinstance(listed, (str, bytes, bytearray)):
@@ -331,8 +356,14 @@ def _rule(told: Any, number: int, where: str) -> Rule:
 def _what(error: ValidationError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return ": is nested too deeply"
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # A key that is spelled wrongly is often missing as well: the spelling says more.
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    if key == ".id" and first["type"].startswith("string_pattern"):
+        return f"{key}: letters, digits and _ . - are allowed, 64 at most"
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key"
+    if first["type"] in _WRONG:
+        return f"{key}: {_WRONG[first['type']].format_map(first.get('ctx', {}))}"
     return f"{key}: {first['msg'].removeprefix('Value error, ')}"

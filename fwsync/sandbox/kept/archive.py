@@ -201,10 +201,11 @@ def _named(db: sqlite3.Connection, wanted: Wanted) -> Iterator[Member]:
         at = wanted.at
         row = db.execute(query, (at, at, container, kind, name, at, 1)).fetchone()
         if row is not None:
-            yield _member(f"{kind}/{container}/{name}", row)
+            yield member(f"{kind}/{container}/{name}", row)
 
 
-def _member(path: str, row: sqlite3.Row) -> Member:
+def member(path: str, row: sqlite3.Row) -> Member:
+    """A file under a path."""
     return Member(
         path,
         row["id"],
@@ -314,7 +315,7 @@ class _Walk:
         for container, folder in self._waiting:
             yield self._sidecar(container, folder)
         self._waiting.clear()
-        yield _member(path, row)
+        yield member(path, row)
         if self._wanted.metadata:
             kind, container = row["container_kind"], row["container_id"]
             name = f"{path}{sidecar.SUFFIX}"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from aiohttp import web
 
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.stores.objects import Objects
+from fwsync.sandbox.stores.sigv4 import Flavour, Key, judge, presign
+from fwsync.sandbox.stores.store import DOWNLOAD_LIFE_S, UPLOAD_LIFE_S, Download
 
 BLOBS: Final = "blobs/"  # keys of what is in its place already, by SHA-384
 _HEX: Final = frozenset("0123456789abcdef")
@@ -66,6 +68,60 @@ class Bucket:
     def http_date(self) -> str:
         """Now, as a Last-Modified has it."""
         return format_datetime(datetime.fromtimestamp(int(self.now()), UTC), usegmt=True)
+
+
+class KeyBucket(Bucket):
+    """A bucket whose URLs are signed with a key, version 4: S3's, and Cloud Storage's after it."""
+
+    flavour: Flavour
+
+    def __init__(self, blobs: Blobs, name: str, key: Key, now: Callable[[], float]) -> None:
+        super().__init__(blobs, f"/{name}/", now)
+        self.key = key
+
+    def sign(
+        self,
+        method: str,
+        origin: str,
+        key: str,
+        *,
+        life_s: int = UPLOAD_LIFE_S,
+        headers: Mapping[str, str] | None = None,
+        parameters: tuple[tuple[str, str], ...] = (),
+    ) -> str:
+        """A URL for one request."""
+        return presign(
+            self.flavour,
+            self.key,
+            method,
+            origin + self.root + quote(key, safe="/-_.~"),
+            parameters=parameters,
+            headers=headers,
+            at=self.now(),
+            life_s=life_s,
+        )
+
+    def download(self, origin: str, what: Download) -> str:
+        """A URL that names the file and its type."""
+        return self.sign(
+            "GET",
+            origin,
+            BLOBS + what.sha384,
+            life_s=DOWNLOAD_LIFE_S,
+            parameters=(
+                ("response-content-disposition", what.disposition),
+                ("response-content-type", what.mimetype),
+            ),
+        )
+
+    def judge(self, request: web.Request) -> None:
+        """Check the signature of a request.
+
+        Raises:
+            Refusal: it is not allowed, or not any more.
+        """
+        path, query = request.rel_url.raw_path, query_of(request)
+        judge(self.flavour, self.key, request.method, path, query, request.headers, self.now())
 
 
 def query_of(request: web.Request) -> list[tuple[str, str]]:

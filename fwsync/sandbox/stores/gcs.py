@@ -25,10 +25,10 @@ from aiohttp import hdrs, web
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.stores import sigv4
 from fwsync.sandbox.stores.answers import Beyond, Problem, header_text, send_object, xml_error
-from fwsync.sandbox.stores.bucket import BLOBS, Bucket, new_secret, query_of
+from fwsync.sandbox.stores.bucket import KeyBucket, new_secret, query_of
 from fwsync.sandbox.stores.objects import HOLD_S, Piece, Writer, receive
 from fwsync.sandbox.stores.sigv4 import GOOGLE, Key, Refusal
-from fwsync.sandbox.stores.store import DOWNLOAD_LIFE_S, UPLOAD_LIFE_S, Download, SignedUpload
+from fwsync.sandbox.stores.store import SignedUpload
 
 MAX_PUT: Final = 5 << 40  # bytes of an object
 QUANTUM: Final = 256 << 10  # bytes; a session keeps multiples of this until its end
@@ -64,10 +64,11 @@ class Session:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Gcs(Bucket):
+class Gcs(KeyBucket):
     """The dialect of Cloud Storage."""
 
     provider_id = "9c" * 12
+    flavour = GOOGLE
     largest_put = MAX_PUT
     smallest_part = QUANTUM
 
@@ -79,8 +80,8 @@ class Gcs(Bucket):
         bucket: str = "fw.storage.googleapis.test",
         key: Key | None = None,
     ) -> None:
-        super().__init__(blobs, f"/{bucket}/", now)
-        self.key = key or Key(f"GOOG1E{secrets.token_hex(16).upper()}", new_secret())
+        drawn = Key(f"GOOG1E{secrets.token_hex(16).upper()}", new_secret())
+        super().__init__(blobs, bucket, key or drawn, now)
         self._sessions: dict[str, Session] = {}  # the oldest first
 
     # ---------------------------------------------------------------------------- signing
@@ -90,41 +91,6 @@ class Gcs(Bucket):
         if parts <= 1:
             return SignedUpload(key, (self.sign("PUT", origin, key),))
         return SignedUpload(key, (self._session_url(origin, key),) * parts)
-
-    def download(self, origin: str, what: Download) -> str:
-        """A URL that names the file and its type."""
-        return self.sign(
-            "GET",
-            origin,
-            BLOBS + what.sha384,
-            life_s=DOWNLOAD_LIFE_S,
-            parameters=(
-                ("response-content-disposition", what.disposition),
-                ("response-content-type", what.mimetype),
-            ),
-        )
-
-    def sign(
-        self,
-        method: str,
-        origin: str,
-        key: str,
-        *,
-        life_s: int = UPLOAD_LIFE_S,
-        headers: dict[str, str] | None = None,
-        parameters: tuple[tuple[str, str], ...] = (),
-    ) -> str:
-        """A URL for one request."""
-        return sigv4.presign(
-            GOOGLE,
-            self.key,
-            method,
-            origin + self.root + quote(key, safe="/-_.~"),
-            parameters=parameters,
-            headers=headers,
-            at=self.now(),
-            life_s=life_s,
-        )
 
     async def complete(self, upload: SignedUpload, tags: list[str] | None) -> None:
         """Nothing: the last request of a session completes it."""
@@ -182,8 +148,7 @@ class Gcs(Bucket):
             )
         if request.method not in ("PUT", "POST", "GET", "HEAD"):
             raise Problem(405, "MethodNotAllowed", "Method not allowed.")
-        path = request.rel_url.raw_path
-        sigv4.judge(GOOGLE, self.key, request.method, path, query, request.headers, self.now())
+        self.judge(request)
 
     async def _put(self, request: web.Request) -> web.Response:
         size = _length(request)

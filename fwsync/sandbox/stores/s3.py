@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
@@ -31,13 +30,10 @@ from fwsync.sandbox.stores.answers import (
     send_object,
     xml_error,
 )
-from fwsync.sandbox.stores.bucket import BLOBS, Bucket, new_secret, query_of
+from fwsync.sandbox.stores.bucket import KeyBucket, new_secret, query_of
 from fwsync.sandbox.stores.objects import MAX_HELD, Piece, receive
 from fwsync.sandbox.stores.sigv4 import AMAZON, Key, Refusal
 from fwsync.sandbox.stores.store import (
-    DOWNLOAD_LIFE_S,
-    UPLOAD_LIFE_S,
-    Download,
     Incomplete,
     SignedUpload,
 )
@@ -81,10 +77,11 @@ _REFUSALS: Final = {
 }
 
 
-class S3(Bucket):
+class S3(KeyBucket):
     """The dialect of S3."""
 
     provider_id = "53" * 12
+    flavour = AMAZON
     largest_put = MAX_PUT
     smallest_part = MIN_PART
 
@@ -96,8 +93,8 @@ class S3(Bucket):
         bucket: str = "fw.s3.test",
         key: Key | None = None,
     ) -> None:
-        super().__init__(blobs, f"/{bucket}/", now)
-        self.key = key or Key(f"AKIA{secrets.token_hex(8).upper()}", new_secret())
+        drawn = Key(f"AKIA{secrets.token_hex(8).upper()}", new_secret())
+        super().__init__(blobs, bucket, key or drawn, now)
         self._uploads: dict[str, str] = {}  # id of a multipart upload -> key; the oldest first
 
     # ---------------------------------------------------------------------------- signing
@@ -120,39 +117,6 @@ class S3(Bucket):
             for number in range(1, parts + 1)
         ]
         return SignedUpload(key, tuple(urls), upload_id=upload_id)
-
-    def download(self, origin: str, what: Download) -> str:
-        """A URL that names the file and its type."""
-        return self.sign(
-            "GET",
-            origin,
-            BLOBS + what.sha384,
-            life_s=DOWNLOAD_LIFE_S,
-            parameters=(
-                ("response-content-disposition", what.disposition),
-                ("response-content-type", what.mimetype),
-            ),
-        )
-
-    def sign(
-        self,
-        method: str,
-        origin: str,
-        key: str,
-        *,
-        life_s: int = UPLOAD_LIFE_S,
-        parameters: tuple[tuple[str, str], ...] = (),
-    ) -> str:
-        """A URL for one request."""
-        return sigv4.presign(
-            AMAZON,
-            self.key,
-            method,
-            origin + self.root + quote(key, safe="/-_.~"),
-            parameters=parameters,
-            at=self.now(),
-            life_s=life_s,
-        )
 
     # ------------------------------------------------------------------------- completing
 
@@ -231,8 +195,7 @@ class S3(Bucket):
             )
         if not signed:
             raise Problem(403, "AccessDenied", "Access Denied")
-        path = request.rel_url.raw_path
-        sigv4.judge(AMAZON, self.key, request.method, path, query, request.headers, self.now())
+        self.judge(request)
 
     def _refused(self, refusal: Refusal) -> Problem:
         status, code, message = _REFUSALS[refusal.reason]

@@ -6,6 +6,7 @@ raises, nothing is left of a part that was not complete.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from fwsync.sandbox.formats.multipart import FormParser, Part, PartEnd, boundary_of, file_name
 from fwsync.sandbox.kept import catalog, metadata
-from fwsync.sandbox.kept.blobs import KEEP_IN_MEMORY, Blob, Incoming
+from fwsync.sandbox.kept.blobs import KEEP_IN_MEMORY, Incoming
 from fwsync.sandbox.kept.catalog import Arrival
 from fwsync.sandbox.problems import ApiError, invalid
 from fwsync.sandbox.site import Call, read_json
@@ -24,7 +25,80 @@ _KNOWN_METADATA = {*catalog.METADATA, "name", "type", "mimetype", "size", "hash"
 MAX_FIELD = 16 << 20  # bytes of the fields of a form that are not files
 
 
-class Form:
+class Parts(ABC):
+    """The parts of a form as they come: a file goes to a blob, the field ``metadata`` is kept.
+
+    Whoever reads a form says what begins with a part, and what a complete one is good for.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._blob: Incoming | None = None
+        self._name = ""
+        self._field: list[bytes] | None = None
+        self._field_size = 0
+
+    @abstractmethod
+    def begin(self, part: Part) -> None:
+        """A part begins: call :meth:`expect_file`, :meth:`expect_metadata`, or neither."""
+
+    @abstractmethod
+    async def take_file(self, name: str, blob: Incoming) -> None:
+        """All bytes of a file have come."""
+
+    @abstractmethod
+    def take_metadata(self, text: bytes) -> None:
+        """The metadata have come."""
+
+    def expect_file(self, name: str) -> None:
+        """What comes now is a file."""
+        self._name = name
+        self._blob = self._call.site.blobs.incoming()
+
+    def expect_metadata(self) -> None:
+        """What comes now are the metadata."""
+        self._field = []
+
+    async def take(self, event: Part | PartEnd | bytes) -> None:
+        """The next event of the parser.
+
+        Raises:
+            ApiError: 413.
+        """
+        if isinstance(event, bytes):
+            await self._data(event)
+        elif isinstance(event, PartEnd):
+            await self._end()
+        else:
+            self.begin(event)
+
+    def abandon(self) -> None:
+        """Forget the part that was not complete."""
+        if self._blob is not None:
+            self._blob.abandon()
+
+    async def _data(self, data: bytes) -> None:
+        if self._blob is not None:
+            await self._blob.write(data)
+            if self._blob.size > self._call.site.settings.max_upload:
+                raise ApiError(413, f"{self._name}: larger than this site takes")
+            return
+        self._field_size += len(data)
+        if self._field_size > MAX_FIELD:
+            raise ApiError(413, "the fields of the form are too large")
+        if self._field is not None:
+            self._field.append(data)
+
+    async def _end(self) -> None:
+        if self._blob is not None:
+            await self.take_file(self._name, self._blob)
+            self._blob = None
+        elif self._field is not None:
+            self.take_metadata(b"".join(self._field))
+            self._field = None
+
+
+class Form(Parts):
     """A form, as far as it was read.
 
     Args:
@@ -33,12 +107,8 @@ class Form:
     """
 
     def __init__(self, call: Call, check: Callable[[Json], object]) -> None:
-        self._call = call
+        super().__init__(call)
         self._check = check
-        self._blob: Incoming | None = None
-        self._name = ""
-        self._field: list[bytes] | None = None
-        self._field_size = 0
         self._held = 0  # bytes of small files
         #: In the order of their coming; a name may stand there twice.
         self.arrivals: list[Arrival] = []
@@ -56,55 +126,34 @@ class Form:
         try:
             while data := await request.content.readany():
                 for event in parser.feed(data):
-                    await self._take(event)
+                    await self.take(event)
             parser.finish()
         except web.RequestPayloadError as error:
             raise invalid("the body cannot be read to its end") from error
         finally:
-            if self._blob is not None:
-                self._blob.abandon()
+            self.abandon()
 
-    async def _take(self, event: Part | PartEnd | bytes) -> None:
-        if isinstance(event, bytes):
-            await self._data(event)
-        elif isinstance(event, PartEnd):
-            await self._end()
-        elif event.filename is not None:
-            self._name = file_name(event.filename)
-            self._blob = self._call.site.blobs.incoming()
-        elif event.name == "metadata":
-            self._field = []
+    def begin(self, part: Part) -> None:
+        """A file has a name; of the fields only the metadata are wanted."""
+        if part.filename is not None:
+            self.expect_file(file_name(part.filename))
+        elif part.name == "metadata":
+            self.expect_metadata()
 
-    async def _data(self, data: bytes) -> None:
-        if self._blob is not None:
-            await self._blob.write(data)
-            if self._blob.size > self._call.site.settings.max_upload:
-                raise ApiError(413, f"{self._name}: larger than this site takes")
-            return
-        self._field_size += len(data)
-        if self._field_size > MAX_FIELD:
-            raise ApiError(413, "the fields of the form are too large")
-        if self._field is not None:
-            self._field.append(data)
-
-    async def _end(self) -> None:
-        if self._blob is not None:
-            self.arrivals.append(Arrival(self._name, await self._sealed(self._blob), {}))
-            self._blob = None
-        elif self._field is not None:
-            self.metadata = read_metadata(b"".join(self._field))
-            self._check(self.metadata)
-            self._field = None
-
-    async def _sealed(self, blob: Incoming) -> Blob | Incoming:
+    async def take_file(self, name: str, blob: Incoming) -> None:
         """In its place; or, a small one, left to the thread that will record it.
 
         That thread writes one after the other, so there it must not be flushed, nor much.
         """
         self._held += blob.size
-        if blob.in_memory and self._held < KEEP_IN_MEMORY and not self._call.site.blobs.durable:
-            return blob
-        return await blob.seal()
+        at_once = blob.in_memory and self._held < KEEP_IN_MEMORY
+        stays = at_once and not self._call.site.blobs.durable
+        self.arrivals.append(Arrival(name, blob if stays else await blob.seal(), {}))
+
+    def take_metadata(self, text: bytes) -> None:
+        """Read and checked at once."""
+        self.metadata = read_metadata(text)
+        self._check(self.metadata)
 
 
 def read_metadata(text: bytes | str) -> Json:
