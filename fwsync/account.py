@@ -14,7 +14,15 @@ from fwsync import show
 from fwsync.config import environment
 from fwsync.errors import AuthError, Exit
 from fwsync.keys import FoundKey, find_key, parse_key, store_key
-from fwsync.progress import JsonLines, duration_text, plural, printable, say, size_text
+from fwsync.progress import (
+    JsonLines,
+    LogProgress,
+    duration_text,
+    plural,
+    printable,
+    say,
+    size_text,
+)
 from fwsync.remotes.flywheel import check_login, ls
 from fwsync.runs import read_status
 from fwsync.sessions import open_api, settings_of
@@ -29,7 +37,7 @@ def login(key_file: Path | None, *, as_json: bool) -> Exit:
 
     async def check() -> str:
         settings = settings_of({}, None)
-        async with open_api(found.key, settings) as api:
+        async with open_api(found.key, settings, tell=_note) as api:
             return (await check_login(api)).id
 
     try:
@@ -64,6 +72,11 @@ def _ask() -> str:
     return text
 
 
+def _note(text: str) -> None:
+    """A line beside the result, which has stdout for itself."""
+    LogProgress(sys.stderr).note(text)
+
+
 def list_path(
     path: str, flags: Mapping[str, object], config: Path | None, *, as_json: bool
 ) -> Exit:
@@ -72,9 +85,12 @@ def list_path(
     async def ask() -> None:
         settings = settings_of(flags, config)
         found = find_key(key_file=settings.api_key_file, env=environment())
-        async with open_api(found.key, settings) as api:
+        async with open_api(found.key, settings, tell=_note) as api:
             lines = JsonLines(sys.stdout)
-            for child in await ls(api, path):
+            children = await ls(api, path)
+            if not children and not path.strip("/") and not as_json:
+                _note("no group that this key may see")
+            for child in children:
                 if as_json:
                     lines.write(
                         "entry", kind=child.kind, label=child.label, id=child.id, size=child.size

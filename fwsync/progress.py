@@ -302,7 +302,7 @@ class TerminalProgress(_Counting):
             mininterval=0,
             miniters=0,
             dynamic_ncols=True,
-            leave=True,
+            leave=False,
         )
 
     def note(self, text: str) -> None:
@@ -315,7 +315,7 @@ class TerminalProgress(_Counting):
             self._bar.refresh()
 
     def close(self) -> None:
-        """Leave the bar as it is, complete or not."""
+        """Clear the bar, and leave no line of it: the result says what was done."""
         bar, self._bar = self._bar, None
         if bar is not None:
             self._draw(bar)

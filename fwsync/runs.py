@@ -250,7 +250,14 @@ async def _verify(
     deep: bool,
 ) -> Report:
     async with open_session(
-        Mode.BOTH, folder, target, flags, config, progress=progress, only_look=True
+        Mode.BOTH,
+        folder,
+        target,
+        flags,
+        config,
+        progress=progress,
+        only_look=True,
+        command="verify",
     ) as session:
         await renew_scope(session, progress)
         if deep:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,12 +96,15 @@ def settings_of(flags: Flags, config: Path | None) -> Settings:
 
 
 @asynccontextmanager
-async def open_api(key: ApiKey, settings: Settings) -> AsyncIterator[Api]:
+async def open_api(
+    key: ApiKey, settings: Settings, *, tell: Callable[[str], None]
+) -> AsyncIterator[Api]:
     """A site's API with this key.
 
     Args:
         key: names the site.
         settings: for the patience.
+        tell: is told when the server makes us wait.
     """
     patience_s = PATIENCE_S if settings.patience_s is None else settings.patience_s
     async with Api(
@@ -111,6 +114,7 @@ async def open_api(key: ApiKey, settings: Settings) -> AsyncIterator[Api]:
         patience_s=patience_s,
         in_flight=max(16, settings.transfers or 0),
     ) as api:
+        api.tell = tell
         yield api
 
 
@@ -151,8 +155,10 @@ async def open_session(
     if found.warning:
         progress.note(f"warning: {found.warning}")
     async with contextlib.AsyncExitStack() as stack:
-        api = await stack.enter_async_context(open_api(found.key, settings))
-        scope = await _named_scope(api, settings, target, pretend=only_look)
+        api = await stack.enter_async_context(open_api(found.key, settings, tell=progress.note))
+        scope = await _named_scope(
+            api, settings, target, pretend=only_look, may_create=_may_create(mode, command)
+        )
         root = roots.prepare_root(folder, create=mode is Mode.DOWN and not only_look)
         place = roots.locate(
             root,
@@ -186,13 +192,22 @@ async def open_session(
         yield Session(engine, state, place, scope, settings, mode, api, remote)
 
 
+def _may_create(mode: Mode, command: str) -> bool:
+    """True for the commands that have ``--create-project``."""
+    return command == "watch" or (command != "verify" and mode is not Mode.DOWN)
+
+
 async def _named_scope(
-    api: Api, settings: Settings, target: str | None, *, pretend: bool
+    api: Api, settings: Settings, target: str | None, *, pretend: bool, may_create: bool
 ) -> Scope | None:
     """The scope that the call names; None: the root has to know."""
     if target is not None:
         project = await resolve_project(
-            api, target, create_project=settings.create_project, pretend=pretend
+            api,
+            target,
+            create_project=settings.create_project,
+            pretend=pretend,
+            may_create=may_create,
         )
         if not project.id:  # it would be made: nothing is in it
             return Scope("", str(project), (), project.group, project.label)

@@ -28,6 +28,7 @@ from fwsync.remotes.pace import Pace, jitter_s
 _BEARER_LENGTH = 57  # characters of a new-style key (sdk 23)
 _MAX_REDIRECTS = 5
 _TRIES_500 = 3
+_LOOK_S = 1.0  # between two looks at what is under way, in a pause that is too long
 _TRIES = 8  # of one request while the host answers others
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
@@ -54,6 +55,7 @@ class Tries:
     """What one request has been through."""
 
     first: Call
+    what: str  # the request in words, fit to be shown
     patience_s: float | None
     now: Callable[[], float]
     random: Callable[[], float]
@@ -63,7 +65,7 @@ class Tries:
     unauthorized: int = 0
     broken: int = 0  # 500
     expired: int = 0  # a signed address that is not valid any more
-    asked_s: float = 0.0  # the longest Retry-After
+    last: Unavailable | None = None  # what came of the last try, where it may pass
 
     def again(self, call: Call, failure: Failure, pace: Pace, before: int) -> tuple[Call, float]:
         """The request to send next, and after how many seconds; or its error, raised.
@@ -97,7 +99,9 @@ class Tries:
         return self.first, self._wait(error, pace, before)
 
     def _wait(self, error: Unavailable, pace: Pace, before: int) -> float:
-        self.asked_s = max(self.asked_s, error.retry_after_s or 0.0)
+        self.last = error
+        if error.retry_after_s is not None and not self.failed:
+            self.began = self.now()  # it is there: what it asks for is measured from here
         if pace.progress > before:
             self.while_alive += 1
             if self.while_alive >= _TRIES:
@@ -105,12 +109,30 @@ class Tries:
         wait = jitter_s(self.failed, self.random)
         self.failed += 1
         if self.patience_s is not None:
-            silent_s = self.now() - max(pace.last_progress, self.began)
-            left_s = self.patience_s + self.asked_s - silent_s
-            if left_s <= 0:
-                raise error
-            wait = min(wait, left_s)
+            wait = min(wait, self.until(pace) - self.now())
         return wait
+
+    def until(self, pace: Pace) -> float:
+        """Until when may be waited before this is asked again: at most to the patience's end.
+
+        Raises:
+            Unavailable: it is at its end; or the server asks for a pause that is longer, and
+                nothing is under way that could still come.
+        """
+        if self.patience_s is None:
+            return float("inf")
+        end = max(pace.last_progress, self.began) + self.patience_s
+        over = end <= self.now()
+        too_long = bool(pace.asked) and pace.open_at > end
+        if too_long and (over or not pace.in_flight):
+            raise Unavailable(
+                f"{self.what}: {pace.asked}",
+                status=self.last.status if self.last else 0,
+                hint="try again then, or with a longer --patience",
+            )
+        if over:
+            raise self.last or Unavailable(f"{self.what}: the server does not answer")
+        return min(end, self.now() + _LOOK_S) if too_long else end
 
 
 class Authorize:

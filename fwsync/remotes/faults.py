@@ -6,6 +6,7 @@ library says goes through :class:`Cleaner` first.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import ssl
@@ -26,6 +27,7 @@ from fwsync.errors import (
 )
 
 _SHOWN = 200  # characters of a foreign text that we repeat
+_SHOWN_OF_PAGE = 80  # characters of a web page: it was written for somebody else
 _LATER = (408, 425, 429, 502, 503, 504)
 
 
@@ -105,7 +107,46 @@ def reason_in(body: bytes, content_type: str, clean: Cleaner) -> str:
             said = parsed.get("message") or parsed.get("detail") or parsed.get("error")
             if said:
                 return clean(said if isinstance(said, str) else json.dumps(said))
-    return clean(text)
+    return page_in_words(text, clean) if is_page(text, content_type) else clean(text)
+
+
+def is_page(text: str, content_type: str) -> bool:
+    """True for a web page, whatever it calls itself."""
+    return "html" in content_type or text.lstrip().startswith("<")
+
+
+def page_in_words(page: str, clean: Cleaner) -> str:
+    """A web page where an answer was expected, in a few words: its title, or how it begins."""
+    small = page.lower()
+    start = small.find(">", small.find("<title")) + 1 if "<title" in small else 0
+    end = small.find("</title", start) if start else -1
+    title = _plain(page[start:end], clean) if end >= 0 else ""
+    if title:
+        return f"an HTML page titled '{title}'"
+    text = _plain(_without_tags(page, small), clean)
+    return f"an HTML page that says '{text}'" if text else "an HTML page"
+
+
+def _plain(text: str, clean: Cleaner) -> str:
+    shown = clean(" ".join(html.unescape(text).split()))
+    return shown if len(shown) <= _SHOWN_OF_PAGE else shown[:_SHOWN_OF_PAGE] + "…"
+
+
+def _without_tags(page: str, small: str) -> str:
+    """What is between the tags; each character is looked at a fixed number of times."""
+    parts: list[str] = []
+    at = 0
+    while (tag := page.find("<", at)) >= 0:
+        parts.append(page[at:tag])
+        close = ">"
+        for opening, ending in (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>")):
+            if small.startswith(opening, tag):
+                close = ending
+        at = small.find(close, tag)
+        if at < 0:
+            return " ".join(parts)
+        at += len(close)
+    return " ".join([*parts, page[at:]])
 
 
 def failure_for(error: Exception, url: URL, what: str, clean: Cleaner) -> Failure:

@@ -195,6 +195,13 @@ class Flywheel:
             )
         except NotFound:
             return
+        except Refused as error:
+            if error.status == 400 and not reason and "delete_reason" in error.message:
+                error.hint = (
+                    "this site keeps an audit trail: give a reason with the setting "
+                    "delete_reason (FWSYNC_DELETE_REASON)"
+                )
+            raise
 
     # -------------------------------------------------------------------- containers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from dataclasses import dataclass
 
 from fwsync.errors import AuthError, NotFound, RemoteError, UsageError
@@ -79,12 +80,22 @@ async def ls(api: Api, path: str) -> list[Child]:
     """
     segments = [part for part in path.removeprefix("fw://").split("/") if part]
     body = {"path": segments or [""]}
+    what = path or "the list of groups"
     try:
-        answer = await api.json("POST", ("resolve",), body=body, repeatable=True, what=path)
+        answer = await api.json("POST", ("resolve",), body=body, repeatable=True, what=what)
     except NotFound as error:
-        raise UsageError(error.message, hint="`fwsync ls` shows what is there") from None
+        raise UsageError(error.message, hint=_above(segments)) from None
     children = item_of(answer, path).get("children")
     return [_child(item, path) for item in page_of(children, path).items]
+
+
+def _above(segments: list[str]) -> str:
+    """What to look at where a path leads nowhere."""
+    if not segments:
+        return "is this the address of a Flywheel site? the API key names it"
+    if len(segments) == 1:
+        return "`fwsync ls` without a path shows the groups"
+    return f"`fwsync ls {shlex.quote('/'.join(segments[:-1]))}` shows what is there"
 
 
 def _child(item: Json, what: str) -> Child:
@@ -98,7 +109,12 @@ def _child(item: Json, what: str) -> Child:
 
 
 async def resolve_project(
-    api: Api, text: str, *, create_project: bool = False, pretend: bool = False
+    api: Api,
+    text: str,
+    *,
+    create_project: bool = False,
+    pretend: bool = False,
+    may_create: bool = True,
 ) -> Project:
     """The one project that a user means.
 
@@ -107,6 +123,7 @@ async def resolve_project(
             ``<id:…>``; a label may itself be given as ``<id:…>``.
         create_project: make it in its group, if it is not there. A group is never made.
         pretend: make nothing: one that would be made is given without an id.
+        may_create: whoever asks could have asked for one to be made; only for the hint.
 
     Raises:
         UsageError: there is none, or more than one.
@@ -144,7 +161,7 @@ async def resolve_project(
         return _project(item_of(answer, wanted), wanted, group=group)
     if create_project:
         return await _make_project(api, group, label, pretend=pretend)
-    raise await _no_such_project(api, wanted)
+    raise await _no_such_project(api, wanted, may_create=may_create)
 
 
 def _project(item: Json, what: str, *, group: str = "") -> Project:
@@ -176,7 +193,7 @@ async def _project_by_label(api: Api, label: str) -> Project:
             f"{label}: more than one project has this label: {', '.join(map(str, found))}",
             hint="give it as GROUP/PROJECT",
         )
-    raise _nearest(label, projects, by_label=True)
+    raise _nearest(label, projects, by_label=True, may_create=False)
 
 
 async def _visible(api: Api) -> list[Project]:
@@ -199,15 +216,20 @@ async def _visible(api: Api) -> list[Project]:
         after = last
 
 
-async def _no_such_project(api: Api, wanted: str) -> UsageError:
+async def _no_such_project(api: Api, wanted: str, *, may_create: bool) -> UsageError:
     try:
-        return _nearest(wanted, await _visible(api), by_label=False)
+        projects = await _visible(api)
     except RemoteError:
-        return _nearest(wanted, [], by_label=False)
+        projects = []
+    return _nearest(wanted, projects, by_label=False, may_create=may_create)
 
 
-def _nearest(wanted: str, projects: list[Project], *, by_label: bool) -> UsageError:
+def _nearest(
+    wanted: str, projects: list[Project], *, by_label: bool, may_create: bool
+) -> UsageError:
     group, _, label = wanted.rpartition("/")
+    # A list may hold what cannot be looked up: nobody meant another by the very same name.
+    projects = [project for project in projects if str(project) != wanted]
     # Labels are compared within the group: what two names share by their group is no likeness.
     names = {
         project.label.casefold(): str(project)
@@ -218,7 +240,7 @@ def _nearest(wanted: str, projects: list[Project], *, by_label: bool) -> UsageEr
         names, label = {str(project).casefold(): str(project) for project in projects}, wanted
     close = [names[one] for one in difflib.get_close_matches(label.casefold(), names, n=3)]
     hints = [f"did you mean {', '.join(close)}?" if close else "`fwsync ls` shows what is there"]
-    if not by_label:
+    if may_create:
         hints.append("--create-project makes it")
     return UsageError(
         f"{wanted}: there is no such project, or the key may not see it", hint="; ".join(hints)

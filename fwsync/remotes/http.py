@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -38,7 +39,15 @@ from fwsync.remotes.calls import (
     redirected,
     trust_also,
 )
-from fwsync.remotes.faults import Cleaner, Failure, error_for_status, failure_for, reason_in
+from fwsync.remotes.faults import (
+    Cleaner,
+    Failure,
+    error_for_status,
+    failure_for,
+    is_page,
+    page_in_words,
+    reason_in,
+)
 from fwsync.remotes.pace import Pace, retry_after_s
 
 __all__ = ["Answer", "Api", "Body", "Params"]
@@ -136,6 +145,8 @@ class Api:
         self.requests = 0  #: HTTP requests sent, repeats included
         self.bytes_sent = 0  #: of bodies
         self.bytes_received = 0  #: of bodies, after decompression
+        #: Is told when the server makes us wait, in words for a person; set it before asking.
+        self.tell: Callable[[str], None] = lambda _: None
         self._clean = Cleaner(key)
         self._middleware = Authorize(self.url.origin(), key, self._count)
         self._without_key = Authorize(self.url.origin(), "", self._count)
@@ -324,7 +335,13 @@ class Api:
         origin = (url or self.url).origin()
         pace = self._paces.get(origin)
         if pace is None:
-            pace = Pace(self._limit, now=self._now, sleep=self._sleep, random=self._random)
+            pace = Pace(
+                self._limit,
+                now=self._now,
+                sleep=self._sleep,
+                random=self._random,
+                tell=self.tell,
+            )
             self._paces[origin] = pace
         return pace
 
@@ -335,10 +352,11 @@ class Api:
         call: Call,
         finish: Callable[[aiohttp.ClientResponse, Pace], Awaitable[T | Failure]],
     ) -> T:
-        tries = Tries(call, self._patience_s, self._now, self._random, self._now())
+        what = self._clean(call.what)
+        tries = Tries(call, what, self._patience_s, self._now, self._random, self._now())
         while True:
             pace = self.pace_of(call.url)
-            async with pace.slot() as started:
+            async with pace.slot(partial(tries.until, pace)) as started:
                 before = pace.progress
                 result = await self._once(call, pace, started, finish)
             if isinstance(result, Call):
@@ -441,12 +459,12 @@ class Api:
         if not body:
             return None
         content_type = response.headers.get(hdrs.CONTENT_TYPE, "")
-        shown = self._clean(bytes(body[:500]).decode("utf-8", "replace"))
+        shown = bytes(body[: 64 * 1024]).decode("utf-8", "replace")
         where = f"{response.method} {self._clean(response.url.path)}"
-        if "html" in content_type or body.lstrip()[:1] == b"<":
+        if is_page(shown, content_type):
             return Failure(
                 Garbled(
-                    f"{where}: a web page instead of an answer: {shown}",
+                    f"{where}: not an answer, but {page_in_words(shown, self._clean)}",
                     status=response.status,
                     hint="is there a proxy or a login page between here and the server?",
                 )
@@ -458,7 +476,10 @@ class Api:
         else:
             return parsed
         return Failure(
-            Garbled(f"{where}: the answer cannot be read: {shown}", status=response.status)
+            Garbled(
+                f"{where}: the answer cannot be read: {self._clean(shown[:500])}",
+                status=response.status,
+            )
         )
 
     def _sent(self, count: int, pace: Pace) -> None:

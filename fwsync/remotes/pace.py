@@ -7,6 +7,7 @@ what came of each request, and makes the next one wait. No clock and no dice of 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 RETRY_AFTER_CAP_S = 120.0  #: the official SDK waits no longer either (sdk 23, observed)
+TOLD_S = 3.0  #: a pause that is longer is told to the person who waits
 _FIRST_WAIT_S = 0.5  #: upper end of the first full-jitter wait
 _LONGEST_WAIT_S = 30.0  #: upper end of the last one: also how late a recovery is noticed
 
@@ -27,18 +29,19 @@ def retry_after_s(value: str | None, *, date: str | None, wall: float) -> float 
         wall: our clock, in seconds since 1970, used only if ``date`` is missing.
 
     Returns:
-        0 up to :data:`RETRY_AFTER_CAP_S`; None for garbage and negative numbers.
+        0 or more, as it was asked; None for garbage and negative numbers. A pause is never
+        longer than :data:`RETRY_AFTER_CAP_S`, see :meth:`Pace.failed`.
     """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:12]), RETRY_AFTER_CAP_S)
+        return float(value[:12])
     then = _seconds_of(value)
     if then is None:
         return None
     now = _seconds_of(date) if date else None
-    return min(max(then - (wall if now is None else now), 0.0), RETRY_AFTER_CAP_S)
+    return max(then - (wall if now is None else now), 0.0)
 
 
 def _seconds_of(date: str) -> float | None:
@@ -69,6 +72,7 @@ class Pace:
         now: monotonic seconds.
         sleep: as ``asyncio.sleep``.
         random: uniform in [0, 1).
+        tell: is told, in words and once a pause, that the server makes us wait.
     """
 
     def __init__(
@@ -78,8 +82,11 @@ class Pace:
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._now = now
+        self._tell = tell
+        self._told_until = float("-inf")  # the pause that was told last ends here
         self._sleep = sleep
         self._random = random
         self._most = float(limit)
@@ -93,6 +100,7 @@ class Pace:
         self._last_wave = float("-inf")
         self.last_progress = float("-inf")  #: when an answer or a byte last came through
         self.progress = 0  #: how often one did
+        self._asked = (float("-inf"), 0.0, 0)  # until when, the seconds in words, the status
 
     @property
     def limit(self) -> int:
@@ -104,20 +112,41 @@ class Pace:
         """Requests in flight now."""
         return self._in_flight
 
+    @property
+    def open_at(self) -> float:
+        """No request starts before this moment."""
+        return self._open_at
+
+    @property
+    def asked(self) -> str:
+        """What the server asked for, in words, while the pause is one that it asked for."""
+        until, seconds, status = self._asked
+        if until <= self._now():
+            return ""
+        return f"the server asks to wait {seconds:.0f} s ({status})"
+
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Wait until a request may start; yields the moment it does. Freed on the way out."""
-        await self._enter()
+    async def slot(self, patience: Callable[[], float] | None = None) -> AsyncIterator[float]:
+        """Wait until a request may start; yields the moment it does. Freed on the way out.
+
+        Args:
+            patience: until when a pause is waited for; raises where it is at its end, and is
+                asked again when that moment has come. None: as long as the pause is.
+        """
+        await self._enter(patience)
         try:
             yield self._now()
         finally:
             self._in_flight -= 1
             self._wake()
 
-    async def _enter(self) -> None:
+    async def _enter(self, patience: Callable[[], float] | None) -> None:
         while True:
             pause = self._open_at - self._now()
             if pause > 0:
+                if patience is not None:
+                    pause = min(pause, patience() - self._now())
+                self._say()
                 await self._sleep(pause)
             elif self._in_flight < self.limit:
                 self._in_flight += 1
@@ -131,6 +160,15 @@ class Pace:
                     if waiter.done() and not waiter.cancelled():
                         self._wake()  # the turn was ours: hand it on
                     raise
+
+    def _say(self) -> None:
+        """Tell of a pause that the server asked for; once, however many wait for its end."""
+        until, _, status = self._asked
+        left_s = until - self._now()
+        # What was under way when the pause began makes it longer, a little, with each answer.
+        if self._tell is not None and left_s > TOLD_S and until > self._told_until + TOLD_S:
+            self._told_until = until
+            self._tell(f"waiting {math.ceil(left_s)} s: the server asks for it ({status})")
 
     def _wake(self) -> None:
         free = self.limit - self._in_flight
@@ -164,12 +202,16 @@ class Pace:
         Args:
             started: when the request began: what was already under way when we slowed
                 down belongs to the same wave.
-            asked_s: what ``Retry-After`` asked for.
+            asked_s: what ``Retry-After`` asked for, in a 429 or a 503; it is obeyed up to
+                :data:`RETRY_AFTER_CAP_S`, then the server is asked again.
             busy: a 429: too many requests, whatever else succeeds.
         """
         now = self._now()
         if asked_s is not None:
-            self._open_at = max(self._open_at, now + asked_s)
+            until = now + min(asked_s, RETRY_AFTER_CAP_S)
+            self._open_at = max(self._open_at, until)
+            if until >= self._asked[0]:
+                self._asked = (until, asked_s, 429 if busy else 503)
         if started >= self._last_wave:
             self._streak += 1
             self._last_wave = now

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from fwsync.digest import ContentHasher, Digest
-from fwsync.errors import FileProblem, Forbidden, SourceChanged, Unreadable, UsageError
+from fwsync.errors import FileProblem, Forbidden, Refused, SourceChanged, Unreadable, UsageError
 from fwsync.keys import parse_key
 from fwsync.model import Level, RelPath
 from fwsync.ports import Remote
@@ -23,6 +24,7 @@ from fwsync.remotes.flywheel import (
 from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox
 from tests.contract.conftest import Text, content, fresh, listed, put, text
+from tests.contract.meddler import Forward, meddling
 
 ODD = [
     'quote"d',
@@ -344,7 +346,67 @@ async def test_a_project_that_is_not_there_is_named_with_its_nearest(
     with pytest.raises(UsageError) as raised:
         await resolve_project(api, "lab/agign")
 
-    assert "lab/aging" in raised.value.hint
+    assert "did you mean lab/aging?; --create-project makes it" == raised.value.hint
+
+
+async def test_a_command_that_makes_nothing_does_not_offer_to(api: Api, project: Project) -> None:
+    with pytest.raises(UsageError) as raised:
+        await resolve_project(api, "lab/agign", may_create=False)
+
+    assert "did you mean lab/aging?" == raised.value.hint
+
+
+async def test_the_name_that_was_typed_is_no_suggestion(
+    sandbox: Sandbox, api: Api, project: Project
+) -> None:
+    """A server may list a project and have no way to look one up."""
+
+    async def no_lookup(request: web.Request, _: Forward) -> web.StreamResponse | None:
+        if request.path != "/api/lookup":
+            return None
+        return web.json_response({"message": "not found"}, status=404)
+
+    async with meddling(sandbox.url) as meddler:
+        meddler.meddle = no_lookup
+        async with Api(meddler.url, parse_key(sandbox.api_key).secret) as through:
+            with pytest.raises(UsageError) as raised:
+                await resolve_project(through, "lab/aging", may_create=False)
+
+    assert "lab/aging" not in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("nowhere", "without a path"),
+        ("lab/none", "`fwsync ls lab` "),
+        ("lab/aging/no one/x", "`fwsync ls 'lab/aging/no one'` "),
+    ],
+)
+async def test_ls_of_nothing_says_where_to_look_instead(
+    path: str, hint: str, api: Api, project: Project
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        await ls(api, path)
+
+    assert hint in raised.value.hint
+
+
+async def test_a_site_that_asks_for_reasons_is_told_as_one(
+    sandbox: Sandbox, remote: Flywheel, api: Api
+) -> None:
+    [entry] = await put(remote, text("s/e/a/f"))
+    sandbox.site.switches = sandbox.site.switches.model_copy(update={"audit_trail": True})
+
+    with pytest.raises(Refused) as raised:
+        await remote.delete(entry)
+    assert "delete_reason" in raised.value.message
+    assert "audit trail" in raised.value.hint
+    assert "FWSYNC_DELETE_REASON" in raised.value.hint
+
+    with pytest.raises(Refused) as raised:
+        await remote.delete(entry, reason="nonsense")
+    assert "" == raised.value.hint
 
 
 async def test_a_label_of_two_projects_is_not_guessed(api: Api, project: Project) -> None:

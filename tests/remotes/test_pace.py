@@ -95,7 +95,7 @@ def test_waits_are_bounded(attempt: int, dice: float) -> None:
 def test_no_header_is_too_odd(value: str, date: str | None) -> None:
     asked = retry_after_s(value, date=date, wall=0.0)
 
-    assert asked is None or 0 <= asked <= 120
+    assert asked is None or 0 <= asked
 
 
 @pytest.mark.parametrize(

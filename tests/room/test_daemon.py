@@ -371,7 +371,7 @@ async def test_a_login_page_in_the_servers_place_is_waited_out(
     ):
         meddler.meddle = login_page
         plant(watch.root, {"s/e/a/f": b"kept"})
-        await watch.daemon.until(lambda: any("web page" in one for one in watch.notes.told))
+        await watch.daemon.until(lambda: any("HTML page" in one for one in watch.notes.told))
         await watch.poke()
         assert 0 == watch.daemon.total.uploaded
         assert {"s/e/a/f": b"kept"} == grown(watch.root)

@@ -1,12 +1,15 @@
 """Progress: sampled, readable, harmless to terminals, and never the end of a run."""
 
+import fcntl
 import io
 import json
 import math
 import os
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +180,27 @@ def test_a_note_stands_on_a_line_of_its_own() -> None:
     assert stream.getvalue().startswith("before\n")
     assert "\rbad name: \\x1b[2J\n" in stream.getvalue()
     assert "\x1b[2J" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("columns", [0, 80])
+def test_nothing_is_left_of_a_bar_on_a_real_terminal(columns: int) -> None:
+    """Also where the terminal does not know its width, as in a recording."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        progress = TerminalProgress(stream)
+        progress.start(1, 10)
+        progress.advanced(PATH, 10)
+        progress.close()
+        stream.write("push: done\n")
+        stream.flush()
+        shown = ""
+        while "done\r\n" not in shown:
+            shown += os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    assert 1 == shown.count("\n")
+    assert shown.endswith("\rpush: done\r\n")
 
 
 def test_progress_may_go_backwards() -> None:
