@@ -178,3 +178,14 @@ async def test_permissions_of_the_wrong_type_are_400(api: Api, tree: Tree, told:
     assert [400, 400] == [made.status, group.status]
     assert given.status == (200 if entry == {"_id": USER, "access": "ro"} else 400)
     assert len(await api.get("/projects")) == len(await api.get("/groups")) == 1
+
+
+@pytest.mark.row("permissions")
+async def test_a_role_that_there_is_not_is_named(api: Api, tree: Tree) -> None:
+    entry = {"_id": "user@sandbox.local", "role_ids": ["read-only"]}
+    answer = await api.ask("POST", f"/projects/{tree.project}/permissions", json=entry)
+
+    assert answer.status == 400
+    assert answer.message.startswith("no such role: 'read-only'")
+    granted = await api.get(f"/projects/{tree.project}/permissions")
+    assert "user@sandbox.local" not in [one["_id"] for one in granted]

@@ -314,7 +314,11 @@ def read_permission(entry: Any) -> tuple[str, str]:
         raise invalid("a permission needs the _id of a user")
     access = entry.get("access")
     if access is None and isinstance(entry.get("role_ids"), list):
-        known = [level for level, role in ROLES.items() if role in entry["role_ids"]]
+        by_role = {role: level for level, role in ROLES.items()}
+        for role in entry["role_ids"]:
+            if role not in ROLES.values():
+                raise invalid(f"no such role: {role!r} (GET /roles lists them, by their _id)")
+        known = [by_role[role] for role in entry["role_ids"]]
         access = max(known, key=RANK.__getitem__, default=None)
     if not isinstance(access, str) or access not in RANK:
         raise invalid("access must be one of ro, rw and admin")
