@@ -32,9 +32,14 @@ def azurite() -> Path:
             if folder.exists():  # what an interrupted run left
                 shutil.rmtree(folder)
             print("environment of Azurite", file=sys.stderr, flush=True)
-            npm = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--ignore-scripts"]
+            # In the folder, not with --prefix: that would also move where npm looks for the
+            # machine's own settings, its certificates among them.
+            folder.mkdir()
+            (folder / "package.json").write_text('{"private": true}\n')
+            npm = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
             subprocess.run(
-                [*npm, "--prefix", str(folder), f"azurite@{VERSION}"],
+                [*npm, "--ignore-scripts", f"azurite@{VERSION}"],
+                cwd=folder,
                 check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
