@@ -29,7 +29,7 @@ say = @printf '%s\n' '· $(1)'
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  ARGS="…" goes to pytest; SEED=… BUDGET_S=… to torture; JOBS=1 runs the tests in one process.\n'
 
 # ------------------------------------------------------------------------------- environment
@@ -144,20 +144,20 @@ coverage: env conformance-env ## what the tests do not reach
 # -------------------------------------------------------------------------------- maintaining
 
 COMPILE := UV_CUSTOM_COMPILE_COMMAND='make requirements' $(VENV)/bin/uv pip compile --quiet --no-config --system-certs \
-	--python-version 3.11 --generate-hashes --no-annotate --no-strip-extras --no-emit-index-url
+	--python-version 3.11 --generate-hashes --no-annotate --no-strip-extras --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .PHONY: requirements
 requirements: env ## compile the pins again (UPGRADE=1 to move them)
 	$(call say,requirements/*.txt)
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in -o requirements/build.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/runtime.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements/runtime.txt -c requirements/build.txt \
+	@$(COMPILE) requirements/build.in -o requirements/build.txt
+	@$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) -c requirements/runtime.txt -c requirements/build.txt \
 		pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/conformance-build.in -o requirements/conformance-build.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/conformance-sdk.in -o requirements/conformance-sdk.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) -c requirements/conformance-build.txt \
+	@$(COMPILE) requirements/conformance-build.in -o requirements/conformance-build.txt
+	@$(COMPILE) requirements/conformance-sdk.in -o requirements/conformance-sdk.txt
+	@$(COMPILE) -c requirements/conformance-build.txt \
 		requirements/conformance-cli.in -o requirements/conformance-cli.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/stores.in -o requirements/stores.txt
+	@$(COMPILE) requirements/stores.in -o requirements/stores.txt
 
 .PHONY: changelog
 changelog: env ## show what the next release would say

@@ -2,9 +2,9 @@
 
 Fills a data folder with one project, whose files lie in acquisitions of a thousand files, and
 one acquisition that holds as many again; starts a sandbox on it, and walks the lists page by
-page as a client does (``limit`` and ``after_id``), and by page number. Prints the median time of
-the first 20 pages and of the last 20, their ratio, and the server's peak memory. Nothing is
-judged by time.
+page as a client does (``limit`` and ``after_id``), and by page number. Prints the time of page 1,
+the median of the 20 pages after it and of the last 20, their ratio, and the server's peak memory.
+Nothing is judged by time.
 
     python bench/sandbox_lists.py [--files N] [--page N]
 """

@@ -6,6 +6,7 @@ The one rule: no machinery is imported before a command needs it, so that
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -453,8 +454,19 @@ def demo(
 # --- plumbing -------------------------------------------------------------------------------
 
 
+def _write_plainly() -> None:
+    """Nothing is drawn for a script, whatever the environment says of colours."""
+    for part in (app, plan_app):
+        part.rich_markup_mode = None
+        for command in part.registered_commands:
+            # Said whole in the list of commands too; what is not given is cut to one line.
+            command.short_help = (command.callback.__doc__ or "").partition("\n\n")[0]
+
+
 def main() -> NoReturn:
     """Run the command line; every expected failure is two lines and an exit code."""
+    if not (os.isatty(1) and os.isatty(2)):
+        _write_plainly()
     try:
         app()
     except FwsyncError as error:

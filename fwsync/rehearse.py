@@ -31,14 +31,14 @@ class Rehearsal:
         faults: the file with a script of faults.
     """
 
-    port: int = 0
-    host: str = "127.0.0.1"
-    data: str | None = None
-    tls: bool = False
-    groups: tuple[str, ...] = ()
-    store: server.Dialect = "local"
-    switches: tuple[str, ...] = ()
-    faults: Path | None = None
+    port: int
+    host: str
+    data: str | None
+    tls: bool
+    groups: tuple[str, ...]
+    store: server.Dialect
+    switches: tuple[str, ...]
+    faults: Path | None
 
     def settings(self, data: Path) -> server.SandboxSettings:
         """For a server that keeps its data there.
@@ -127,15 +127,11 @@ def _tell(ready: server.Ready, settings: server.SandboxSettings, wanted: Rehears
     say("")
     say("try it from another terminal:")
     say("")
-    for line in _first_steps(ready, old=_is_old(settings)):
+    for line in _first_steps(ready, old=settings.is_old):
         say(line)
     say("")
     say("guide: docs/guides/sandbox.md in the source")
     say("Ctrl-C stops it")
-
-
-def _is_old(settings: server.SandboxSettings) -> bool:
-    return bool(settings.switches.get("compat"))
 
 
 def _particulars(settings: server.SandboxSettings, wanted: Rehearsal) -> list[str]:
@@ -153,7 +149,7 @@ def _particulars(settings: server.SandboxSettings, wanted: Rehearsal) -> list[st
         lines.append(f"switches: {', '.join(held)}")
     if wanted.faults:
         lines.append(f"the network is as bad as {wanted.faults} says")
-    if _is_old(settings):
+    if settings.is_old:
         lines.append(
             "fwsync, and the SDK and command line of today, do not work with the API of that time"
         )

@@ -12,14 +12,6 @@ import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-# ------------------------------------------------------------------------------- environment
-#
-# Typer takes a pipe for a terminal where any of these is set, even to 0, and then draws its
-# errors with escape codes. What a test reads must not depend on who runs it.
-
-for _name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
-    os.environ.pop(_name, None)
-
 # -------------------------------------------------------------------------------- hypothesis
 #
 # No deadline: a slow machine is not a bug, and pytest-timeout catches what hangs.

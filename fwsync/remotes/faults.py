@@ -10,6 +10,7 @@ import html
 import json
 import os
 import ssl
+import string
 from dataclasses import dataclass
 
 import aiohttp
@@ -29,6 +30,8 @@ from fwsync.errors import (
 _SHOWN = 200  # characters of a foreign text that we repeat
 _SHOWN_OF_PAGE = 80  # characters of a web page: it was written for somebody else
 _LATER = (408, 425, 429, 502, 503, 504)
+#: ``lower()`` may make a text longer (İ), and what is found in the one is cut from the other.
+_SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Cleaner:
@@ -117,7 +120,7 @@ def is_page(text: str, content_type: str) -> bool:
 
 def page_in_words(page: str, clean: Cleaner) -> str:
     """A web page where an answer was expected, in a few words: its title, or how it begins."""
-    small = page.lower()
+    small = page.translate(_SMALL)
     start = small.find(">", small.find("<title")) + 1 if "<title" in small else 0
     end = small.find("</title", start) if start else -1
     title = _plain(page[start:end], clean) if end >= 0 else ""

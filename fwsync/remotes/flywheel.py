@@ -196,9 +196,9 @@ class Flywheel:
         except NotFound:
             return
         except Refused as error:
-            if error.status == 400 and not reason and "delete_reason" in error.message:
+            if error.status == 400 and not reason:
                 error.hint = (
-                    "this site keeps an audit trail: give a reason with the setting "
+                    "a site with an audit trail wants a reason: give one with the setting "
                     "delete_reason (FWSYNC_DELETE_REASON)"
                 )
             raise

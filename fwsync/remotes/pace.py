@@ -100,7 +100,7 @@ class Pace:
         self._last_wave = float("-inf")
         self.last_progress = float("-inf")  #: when an answer or a byte last came through
         self.progress = 0  #: how often one did
-        self._asked = (float("-inf"), 0.0, 0)  # until when, the seconds in words, the status
+        self._asked = (float("-inf"), 0.0, 0)  # until when, seconds, the status
 
     @property
     def limit(self) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Final
@@ -18,7 +16,7 @@ from fwsync.sandbox.faults.register import Fault
 from fwsync.sandbox.faults.wire import Severed
 from fwsync.sandbox.kept.access import Caller
 from fwsync.sandbox.kept.tree import PLURAL
-from fwsync.sandbox.problems import ApiError
+from fwsync.sandbox.problems import ApiError, request_id
 from fwsync.sandbox.routes import ROUTES, Route
 from fwsync.sandbox.site import SITE, Call, Site, answer
 
@@ -99,9 +97,8 @@ class Table:
         return match
 
 
-TABLES: Final = web.AppKey(
-    "tables", dict[str, Table | core2018.Front]
-)  # by what the sandbox behaves like
+#: By the switch ``compat``.
+TABLES: Final = web.AppKey("tables", dict[str, Table | core2018.Front])
 
 
 def _spelled_out(
@@ -209,7 +206,7 @@ def _problem(problem: ApiError) -> web.Response:
     body = {
         "status_code": problem.status,
         "message": problem.message,
-        "request_id": f"{secrets.token_hex(4)}-{int(time.time())}",
+        "request_id": request_id(),
         **problem.extra,
     }
     response = answer(body, problem.status)
@@ -227,8 +224,7 @@ def _reason(request: web.Request, problem: web.HTTPException) -> str:
 
 def _started(request: web.Request) -> bool:
     """Whether an answer is on its way already: the connection can only be cut then."""
-    writer = request._payload_writer
-    return bool(writer) and writer.output_size > 0
+    return request.writer.output_size > 0
 
 
 def _record(request: web.Request, exchange: Exchange, status: int) -> None:

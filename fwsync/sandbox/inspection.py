@@ -1,7 +1,7 @@
 """The sandbox looked at from outside the API: what was asked of it, and all it ever stored.
 
-These routes are no part of Flywheel; they stand outside ``/api`` and take the admin's key. Tests
-prove with them what a client's own report can only claim.
+These routes are no part of Flywheel; they stand outside ``/api`` and, but for the welcome, take
+the admin's key. Tests prove with them what a client's own report can only claim.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ FILES: Final = (
     " coalesce(v.delete_reason, f.delete_reason) AS delete_reason, v.deleted AS version_deleted"
     " FROM versions v JOIN files f ON f.id = v.file_id WHERE v.seq > ? ORDER BY v.seq LIMIT ?"
 )
-
 
 WELCOME: Final = """\
 This is fwsync's sandbox, a Flywheel-compatible server on your own machine.

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
 from fwsync.sandbox.kept.listing import ListQuery, Source, Where, page
 from fwsync.sandbox.site import Call, answer
 
+Json = dict[str, Any]
+Shape = Callable[[sqlite3.Connection, list[Json]], list[Json]]
+
 
 async def answer_page(
-    call: Call, shown: Source, where: Where, query: ListQuery, *, always: bool, drop: str = ""
+    call: Call,
+    shown: Source,
+    where: Where,
+    query: ListQuery,
+    *,
+    always: bool = False,
+    shape: Shape | None = None,
 ) -> web.Response:
-    """A list as the wire has it: plain, or the page object.
+    """A list as the wire has it: plain, or the page object where the client asks for it.
 
     Args:
-        always: the page object is wanted.
-        drop: a member that is left out of every entry.
+        always: the page object, whatever the client asks for.
+        shape: makes of the entries of the page what is sent of them.
     """
+    as_page = always or "pagination" in call.accepts
     query = query.at_most(call.site.switches.page_limit)
     known: int | None = None
     counted = ""
     generation = call.site.records.generation
-    if always:
+    if as_page:
         counted = repr((shown.table, where, query.filter_text, call.past))
         # Whoever goes on with `after_id` keeps the total of the first page: counted anew on each
         # page, a long list that is written to meanwhile would cost its length every time.
@@ -34,12 +46,9 @@ async def answer_page(
         found = page(db, shown, where, query, total=known)
         if found.total is not None and len(found.results) > found.total:  # it is outdated
             found = page(db, shown, where, query, total=-1)
-        results = found.results
-        if drop:
-            for entry in results:
-                entry.pop(drop, None)
+        results = found.results if shape is None else shape(db, found.results)
         body: object = results
-        if always:
+        if as_page:
             body = {"total": found.total, "count": len(results), "results": results}
         return found.total, json.dumps(body, separators=(",", ":")).encode()
 

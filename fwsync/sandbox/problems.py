@@ -5,6 +5,10 @@ One place turns it into the JSON of the wire (:mod:`fwsync.sandbox.app`).
 
 from __future__ import annotations
 
+import secrets
+import time
+from collections.abc import Iterable, Set
+
 
 class ApiError(Exception):
     """An answer that is not 2xx.
@@ -42,3 +46,22 @@ def missing(message: str) -> ApiError:
 def unprocessable(message: str) -> ApiError:
     """422: a parameter of a list, or a value, breaks a rule."""
     return ApiError(422, message, core_status_code="input_validation_error")
+
+
+def request_id() -> str:
+    """What an answer names its request by."""
+    return f"{secrets.token_hex(4)}-{int(time.time())}"
+
+
+def refuse_others(told: Iterable[str], known: Set[str], where: str = "") -> None:
+    """Refuse an object with names that are not known: what they say would be lost.
+
+    Args:
+        where: which object it is, for the message.
+
+    Raises:
+        ApiError: 400.
+    """
+    if unknown := sorted(set(told) - known):
+        place, names = f" in {where}" if where else "", ", ".join(unknown)
+        raise invalid(f"Additional properties are not allowed{place} ({names} unexpected)")

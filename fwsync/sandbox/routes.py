@@ -28,7 +28,7 @@ from fwsync.sandbox.hierarchy import (
     treequery,
     uids,
 )
-from fwsync.sandbox.kept.tree import KINDS
+from fwsync.sandbox.kept import tree
 from fwsync.sandbox.people import devices, users
 from fwsync.sandbox.site import Call
 from fwsync.sandbox.uploads import container, managed, packfile, placement, upsert
@@ -42,8 +42,8 @@ class Route:
     """One line of the table.
 
     Args:
-        path: below ``/api``, unless it begins with ``/sandbox``; ``{cont}`` stands for each of
-            ``kinds`` in turn.
+        path: below ``/api``, but for ``/`` and what begins with ``/sandbox/``; ``{cont}`` stands
+            for each of ``kinds`` in turn.
         guard: a ``key`` is needed, or a ``ticket`` will do, or nothing is asked.
     """
 
@@ -54,9 +54,9 @@ class Route:
     kinds: tuple[str, ...] = ()
 
 
-ALL_KINDS: Final = (*KINDS, "analysis", "collection")
+ALL_KINDS: Final = (*tree.KINDS, "analysis", "collection")
 WITH_FILES: Final = (*ALL_KINDS[1:], "")
-WITH_ANALYSES: Final = (*KINDS[1:], "collection", "")
+WITH_ANALYSES: Final = (*tree.WITH_ANALYSES, "")
 WITH_TAGS: Final = (*WITH_FILES, "group")
 WITH_GRANTS: Final = ("group", "project")
 WITH_PERMISSIONS: Final = (*WITH_GRANTS, "collection")
@@ -103,10 +103,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/resolve", lookup.resolve),
     # containers
     Route("GET", "/{cont}", containers.top_list, kinds=ALL_KINDS),
-    Route("POST", "/{cont}", containers.create, kinds=KINDS),
+    Route("POST", "/{cont}", containers.create, kinds=tree.KINDS),
     Route("DELETE", "/{cont}", removal.containers, kinds=ALL_KINDS),
     Route("GET", "/{cont}/{id}", containers.get, kinds=(*ALL_KINDS, "")),
-    Route("PUT", "/{cont}/{id}", moving.change, kinds=(*KINDS, "analysis", "")),
+    Route("PUT", "/{cont}/{id}", moving.change, kinds=(*tree.KINDS, "analysis", "")),
     Route("DELETE", "/{cont}/{id}", removal.container, kinds=(*ALL_KINDS, "")),
     Route("GET", "/groups/{id}/projects", containers.child_list, kinds=("group",)),
     Route("GET", "/projects/{id}/subjects", containers.child_list, kinds=("project",)),
@@ -123,7 +123,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     # analyses
     Route("GET", "/{cont}/{id}/analyses", analyses.child_list, kinds=WITH_ANALYSES),
     Route("POST", "/{cont}/{id}/analyses", analyses.create, kinds=WITH_ANALYSES),
-    Route("GET", _BELOW, analyses.list_below, kinds=KINDS),
+    Route("GET", _BELOW, analyses.list_below, kinds=tree.KINDS),
     Route("GET", _NESTED, analyses.nested(containers.get), kinds=WITH_ANALYSES),
     Route("PUT", _NESTED, analyses.nested(moving.change), kinds=WITH_ANALYSES),
     Route("DELETE", _NESTED, analyses.nested(removal.container), kinds=WITH_ANALYSES),

@@ -30,7 +30,6 @@ from fwsync.sandbox.tls import server_context
 
 ADMIN: Final = "admin@sandbox.local"
 USER: Final = "user@sandbox.local"
-OLD: Final = "core-2018"
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104
 DATA_HINT: Final = "--data takes a folder that you can write to, or the name of one to be made"
 STOP_AFTER: Final = 0.1  # seconds that transfers are given when the sandbox stops
@@ -59,10 +58,9 @@ class Ready:
 class Sandbox:
     """A sandbox that runs in this process; made by :func:`running_sandbox`."""
 
-    def __init__(self, site: Site, ready: Ready, app: web.AppRunner) -> None:
+    def __init__(self, site: Site, ready: Ready) -> None:
         self.site = site
         self.ready = ready
-        self._app = app
 
     @property
     def url(self) -> str:
@@ -116,15 +114,14 @@ async def running_sandbox(
         stack.push_async_callback(asyncio.to_thread, records.close)
         blobs = await asyncio.to_thread(Blobs, settings.data, durable=settings.durable)
         stack.push_async_callback(asyncio.to_thread, blobs.close)
-        old = settings.switches.get("compat") == OLD
-        secret = await records.write(_secrets, short_keys=old)
+        secret = await records.write(_secrets, short_keys=settings.is_old)
         keyring = Keyring(records, secret["device_secret"])
         await keyring.load()
         await records.write(_make_groups, settings.groups)
         site = Site(settings, records, blobs, keyring)
         context, ca_file = await _tls(settings)
-        app = await _listen(stack, site, settings, context)
-        yield Sandbox(site, _ready(settings, app, secret, ca_file), app)
+        app = await _listen(stack, site, context)
+        yield Sandbox(site, _ready(settings, app, secret, ca_file))
 
 
 async def serve(settings: SandboxSettings, announce: Callable[[Ready], None]) -> None:
@@ -157,7 +154,7 @@ def run_sandbox(settings: SandboxSettings, announce: Callable[[Ready], None]) ->
 
 
 async def _listen(
-    stack: AsyncExitStack, site: Site, settings: SandboxSettings, context: ssl.SSLContext | None
+    stack: AsyncExitStack, site: Site, context: ssl.SSLContext | None
 ) -> web.AppRunner:
     app = web.AppRunner(
         await asyncio.to_thread(make_app, site),  # hundreds of routes: tens of milliseconds
@@ -169,10 +166,10 @@ async def _listen(
     )
     await app.setup()
     stack.push_async_callback(app.cleanup)
-    await _open_port(app, settings.host, settings.port, context)
+    await _open_port(app, site.settings.host, site.settings.port, context)
     if site.store.elsewhere:
         known = len(app.addresses)  # a name may have several
-        await _open_port(app, settings.host, settings.store_port, context)
+        await _open_port(app, site.settings.host, site.settings.store_port, context)
         site.store_port = app.addresses[known][1]
     return app
 

@@ -53,3 +53,8 @@ class SandboxSettings:
     groups: tuple[str, ...] = ()
     store: Dialect = "local"
     store_port: int = 0
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it starts as an older server."""
+        return bool(self.switches.get("compat"))

@@ -41,11 +41,11 @@ class Switches(BaseModel):
     multipart_signed_url: bool = Field(True, description="large ones by several of them")
     multiproject: bool = Field(False, description="storage by project: the CLI tries signed URLs")
     audit_trail: bool = Field(False, description="a deletion needs a delete_reason")
-    deid_log: bool = Field(False, description="there is a log of de-identification")
+    deid_log: bool = Field(False, description="published only")
     deid_profile: bool = Field(False, description="sites, groups and projects have a profile")
     project_locking: bool = Field(False, description="published only")
     malware_scanning: bool = Field(False, description="published only")
-    tags_in_lists: bool = Field(True, description="lists carry tags")
+    tags_in_lists: bool = Field(True, description="published only: lists carry tags")
     empty_hashes: bool = Field(False, description="files stored from now on show no hash")
     device_uploads: bool = Field(False, description="/upload/label, uid, reaper: devices only")
     page_limit: int = Field(

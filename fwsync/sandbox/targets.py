@@ -21,6 +21,10 @@ T = TypeVar("T")
 FileRow = Mapping[str, Any] | sqlite3.Row
 
 
+def _is_file(call: Call) -> bool:
+    return "file_id" in call.parts or "name" in call.parts
+
+
 async def change(call: Call, work: Callable[[Json], T]) -> T:
     """Change the metadata of what the path names; the caller must be allowed to write there.
 
@@ -30,11 +34,24 @@ async def change(call: Call, work: Callable[[Json], T]) -> T:
     Raises:
         ApiError: 403, 404, and what ``work`` raises.
     """
-    if "file_id" in call.parts or "name" in call.parts:
-        row = await _row(call, "rw")
-        return await call.site.records.write(catalog.edit, row["id"], work)
+    if not _is_file(call):
+        return await change_container(call, lambda _, doc: work(doc))
+    row = await newest(call, "rw")
+    return await call.site.records.write(catalog.edit, row["id"], work)
+
+
+async def change_container(call: Call, work: Callable[[Pen, Json], T]) -> T:
+    """As :func:`change`, for a container alone, with the pen for ids and the time.
+
+    Raises:
+        ApiError: 403, 404, and what ``work`` raises.
+    """
     place = await call.place(call.part("id"), "rw")
-    return await call.site.records.write(tree.edit, place, work)
+
+    def write(pen: Pen) -> T:
+        return tree.edit(pen, place, lambda doc: work(pen, doc))
+
+    return await call.site.records.write(write)
 
 
 async def document(call: Call) -> Json:
@@ -43,7 +60,7 @@ async def document(call: Call) -> Json:
     Raises:
         ApiError: 403, 404.
     """
-    if "file_id" in call.parts or "name" in call.parts:
+    if _is_file(call):
         found: Json = json.loads((await file(call))["doc"])
         return found
     place = await call.place(call.part("id"), "ro")
@@ -61,7 +78,7 @@ async def file(call: Call, need: Access = "ro") -> FileRow:
     Raises:
         ApiError: 400, 403, 404.
     """
-    row = await _row(call, need)
+    row = await newest(call, need)
     version = whole(call, "version") or row["version"]  # SDK 23: 0 is the newest
     if version == row["version"]:
         return row
@@ -71,7 +88,12 @@ async def file(call: Call, need: Access = "ro") -> FileRow:
     return found
 
 
-async def _row(call: Call, need: Access) -> sqlite3.Row:
+async def newest(call: Call, need: Access) -> sqlite3.Row:
+    """The living file that the path names, whichever version the query asks for.
+
+    Raises:
+        ApiError: 403, 404.
+    """
     if "file_id" in call.parts:
         row = await call.read(catalog.by_id, call.part("file_id"))
         if row is not None:
@@ -98,17 +120,3 @@ def whole(call: Call, name: str, *, required: bool = False) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise invalid(f"{name} must be a whole number")
     return int(text)
-
-
-async def add_to(call: Call, work: Callable[[Pen, Json], T]) -> T:
-    """As :func:`change`, for a container alone, with the pen for ids and the time.
-
-    Raises:
-        ApiError: 403, 404, and what ``work`` raises.
-    """
-    place = await call.place(call.part("id"), "rw")
-
-    def write(pen: Pen) -> T:
-        return tree.edit(pen, place, lambda doc: work(pen, doc))
-
-    return await call.site.records.write(write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.conformance.place import Place, plant
 from tests.house.house import Ground, grounded
 
 _NUMBERS = count(1)
-_NEEDED = {"sdk_python": "sdk", "cli_python": "cli", "fw": "cli"}
+_NEEDED = {"sdk_python": "sdk", "fw": "cli"}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -37,12 +37,6 @@ def sdk_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cli_python() -> Path:
-    """The interpreter that has the official CLI."""
-    return environments.python("cli")
-
-
-@pytest.fixture(scope="session")
 def fw() -> Path:
     """The official CLI's command."""
     return environments.program("cli", "fw")
@@ -59,3 +53,15 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def place(ground: Ground) -> Place:
     """A project of this test's own, with one container of each level."""
     return plant(ground, f"Aging {next(_NUMBERS)}")
+
+
+@pytest.fixture
+def switch(ground: Ground) -> Iterator[Callable[..., None]]:
+    """Sets features of the site; they are as before when the test is over."""
+    before = ground.ask("GET", "/sandbox/switches")
+
+    def set_(**changes: object) -> None:
+        ground.ask("PATCH", "/sandbox/switches", changes)
+
+    yield set_
+    set_(**before)

@@ -1,13 +1,15 @@
-"""The official SDK and CLI, each in a virtual environment of its own, made once and kept.
+"""The official SDK and CLI, and what imitates the clouds, each in a virtual environment of its own.
 
 They never meet the house's own packages: what they want is pinned, with hashes, in
-``requirements/conformance-*.txt``, and what they are made of is known by the name of the folder.
+``requirements/``, and what they are made of is known by the name of the folder. Each is made once
+and kept.
 
 The one rule: an environment is whole or not there. A virtual environment cannot be moved (its
 commands name its interpreter by the full path), so it is made where it stays, under a lock, and
 the mark that says it is whole is written last; one without the mark is thrown away and made anew.
 
-``python -m tests.conformance.environments [sdk] [cli]`` makes them and prints where they are.
+``python -m tests.conformance.environments [sdk] [cli] [stores]`` makes them and prints where
+they are.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ def environment(recipe: Recipe) -> Path:
 
 
 def python(name: str) -> Path:
-    """The interpreter that has the SDK (``sdk``) or the CLI (``cli``)."""
+    """The interpreter of an environment."""
     return environment(RECIPES[name]) / "bin" / "python"
 
 

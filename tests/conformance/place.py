@@ -16,7 +16,6 @@ class Place:
 
     ground: Ground
     label: str
-    group: str
     project: str
     subject: str
     session: str
@@ -37,15 +36,15 @@ class Place:
         return [one for one in found if one["container_id"] == container]
 
 
-def plant(ground: Ground, label: str, group: str = "lab") -> Place:
+def plant(ground: Ground, label: str) -> Place:
     """Make a project and one container of each level."""
 
     def make(kind: str, **body: object) -> str:
         made: str = ground.ask("POST", f"/{kind}", body)["_id"]
         return made
 
-    project = make("projects", label=label, group=group)
+    project = make("projects", label=label, group="lab")
     subject = make("subjects", label="sub-01", project=project)
     session = make("sessions", label="ses-01", project=project, subject={"_id": subject})
     acquisition = make("acquisitions", label="T1w", session=session)
-    return Place(ground, label, group, project, subject, session, acquisition)
+    return Place(ground, label, project, subject, session, acquisition)

@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 RUN_S = 100.0
+SANDBOX = [sys.executable, "-m", "fwsync", "sandbox", "--port", "0"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,8 @@ class Started:
 @contextmanager
 def started(scratch: Path, *options: str) -> Iterator[Started]:
     (scratch / "tmp").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", "--group", "lab"]
     with subprocess.Popen(
-        [*command, *options],
+        [*SANDBOX, "--group", "lab", *options],
         cwd=scratch,
         env=os.environ | {"TMPDIR": str(scratch / "tmp")},
         stdout=subprocess.PIPE,
@@ -64,16 +65,24 @@ def started(scratch: Path, *options: str) -> Iterator[Started]:
             process.kill()
 
 
-def refused(scratch: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """What a sandbox says that is expected not to start."""
+def ended(
+    command: list[str], scratch: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A run that comes to its end, whatever that is."""
     return subprocess.run(
-        [sys.executable, "-m", "fwsync", "sandbox", "--port", "0", *options],
+        command,
         cwd=scratch,
+        env=env,
         capture_output=True,
         text=True,
         timeout=RUN_S,
         check=False,
     )
+
+
+def refused(scratch: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """What a sandbox says that is expected not to start."""
+    return ended([*SANDBOX, *options], scratch)
 
 
 def pasted(commands: list[str], scratch: Path, path: Mapping[str, Path]) -> str:
@@ -93,17 +102,20 @@ def pasted(commands: list[str], scratch: Path, path: Mapping[str, Path]) -> str:
         "PYTHONWARNINGS": "ignore",
         "LANG": "C.UTF-8",
     }
-    done = subprocess.run(
-        ["sh", "-e", "-c", "\n".join(commands)],
-        env=env,
-        cwd=scratch,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
+    done = ended(["sh", "-e", "-c", "\n".join(commands)], scratch, env)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def curled(commands: list[str]) -> Any:
+    """What curl, which need not be here, would be answered."""
+    words = shlex.split(commands[0])
+    name, _, value = words[words.index("-H") + 1].partition(": ")
+    cacert = words[words.index("--cacert") + 1] if "--cacert" in words else None
+    context = ssl.create_default_context(cafile=cacert)
+    request = urllib.request.Request(words[-1], headers={name: value})
+    with urllib.request.urlopen(request, context=context) as answer:
+        return json.load(answer)
 
 
 @pytest.mark.parametrize("options", [(), ("--tls",)], ids=["http", "https"])
@@ -119,13 +131,7 @@ def test_the_lines_for_fwsync_the_sdk_and_curl_work_as_they_are(
         by_sdk = pasted(steps["flywheel-sdk"], tmp_path, {"python": sdk_python})
         assert by_sdk.split() == ["admin@sandbox.local"]
 
-        words = shlex.split(steps["curl"][0])
-        name, _, value = words[words.index("-H") + 1].partition(": ")
-        cacert = words[words.index("--cacert") + 1] if "--cacert" in words else None
-        context = ssl.create_default_context(cafile=cacert)
-        request = urllib.request.Request(words[-1], headers={name: value})
-        with urllib.request.urlopen(request, context=context) as answer:
-            assert json.load(answer)["_id"] == "admin@sandbox.local"
+        assert curled(steps["curl"])["_id"] == "admin@sandbox.local"
 
 
 def test_the_lines_for_the_official_command_line_work_as_they_are(tmp_path: Path, fw: Path) -> None:
@@ -260,12 +266,7 @@ def test_a_sandbox_that_others_can_reach_says_so(tmp_path: Path) -> None:
 def test_the_older_server_is_offered_to_the_client_that_can_talk_to_it(tmp_path: Path) -> None:
     with started(tmp_path, "--compat", "core-2018") as sandbox:
         steps = sandbox.steps()
-        words = shlex.split(steps["curl"][0])
-        name, _, value = words[words.index("-H") + 1].partition(": ")
-        with urllib.request.urlopen(
-            urllib.request.Request(words[-1], headers={name: value})
-        ) as answer:
-            who = json.load(answer)["_id"]
+        who = curled(steps["curl"])["_id"]
 
     assert list(steps) == ["curl"]
     assert who == "admin@sandbox.local"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,7 @@ from fwsync.model import RelPath, RemoteEntry, Unknown
 from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
 from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox, running_sandbox
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """An upload that is held in memory."""
-
-    path: RelPath
-    content: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    async def read(self) -> AsyncIterator[bytes]:
-        yield self.content
+from tests.fixtures.upload import Text
 
 
 def text(path: str, content: bytes = b"content") -> Text:

@@ -25,7 +25,6 @@ from fwsync.remotes.flywheel import Flywheel, Project
 from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox
 from tests.contract.conftest import (
-    Text,
     content,
     fresh,
     listed,
@@ -34,6 +33,7 @@ from tests.contract.conftest import (
     text,
 )
 from tests.contract.meddler import Forward, Meddler, cut, meddling
+from tests.fixtures.upload import Text
 from tests.remotes.conftest import Clock
 
 

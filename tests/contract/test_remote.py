@@ -23,8 +23,9 @@ from fwsync.remotes.flywheel import (
 )
 from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox
-from tests.contract.conftest import Text, content, fresh, listed, put, text
+from tests.contract.conftest import content, fresh, listed, put, text
 from tests.contract.meddler import Forward, meddling
+from tests.fixtures.upload import Text
 
 ODD = [
     'quote"d',

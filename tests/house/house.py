@@ -70,8 +70,8 @@ class Stored:
 class Ground:
     """A thread with an event loop that holds a sandbox and relays; use it in a ``with``."""
 
-    def __init__(self, data: Path, *, tls: TlsSettings | None = None, **changes: Any) -> None:
-        self._settings = SandboxSettings(data, tls=tls, **changes)
+    def __init__(self, data: Path, **changes: Any) -> None:
+        self._settings = SandboxSettings(data, **changes)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._stack = AsyncExitStack()
@@ -128,6 +128,10 @@ class Ground:
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """A request by the admin, past every relay; below ``/api`` unless it is the sandbox's."""
+        return json.loads(self.content(method, path, body))
+
+    def content(self, method: str, path: str, body: object = None) -> bytes:
+        """What such a request is answered, be it JSON or a file."""
         base = "" if path.startswith("/sandbox/") else "/api"
         secret = self.sandbox.api_key.rpartition(":")[2]
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as wire:
@@ -138,7 +142,7 @@ class Ground:
             content = answer.read()
 
         assert answer.status == 200, (answer.status, content)
-        return json.loads(content)
+        return content
 
     def group(self, id_: str = "lab") -> str:
         self.ask("POST", "/groups", {"_id": id_, "label": id_.title()})

@@ -369,3 +369,22 @@ def test_a_reader_that_goes_away_ends_nothing(
 
     assert expected_record(SOME) == record_of(ground, label)
     assert "Traceback" not in (desk.home / "err").read_text()
+
+
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"])
+def test_a_pipe_gets_plain_text_whatever_the_environment_says(name: str, desk: Desk) -> None:
+    desk.env[name] = "1"
+    wrong, asked = desk.run("ls", "--no-such-option"), desk.run("sandbox", "--help")
+
+    assert (2, 0) == (wrong.code, asked.code)
+    assert "--no-such-option" in wrong.err
+    assert "--faults" in asked.out
+    assert "\x1b" not in wrong.err + asked.out
+
+
+def test_the_list_of_commands_says_all_of_each_in_a_pipe(desk: Desk) -> None:
+    said = " ".join(desk.run("--help").out.split())
+
+    assert (
+        "Send a folder's files to a project, once; what is there already is not sent again." in said
+    )

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
 from typing import Any
@@ -24,6 +23,7 @@ from fwsync.remotes.flywheel_wire import container_of, file_of, page_of
 from fwsync.remotes.http import Api
 from fwsync.remotes.multipart import form
 from tests.fixtures import transcripts
+from tests.fixtures.upload import Text
 from tests.remotes.conftest import KEY, serving
 
 ERRORS = transcripts.load("errors.json")
@@ -200,21 +200,6 @@ def test_lists_come_plain_and_in_pages() -> None:
 # ------------------------------------------------------------------------------------ uploads
 
 
-@dataclass(frozen=True, slots=True)
-class InMemory:
-    """An upload of a few bytes."""
-
-    path: RelPath
-    content: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    async def read(self) -> AsyncIterator[bytes]:
-        yield self.content
-
-
 async def test_our_form_is_read_like_that_of_the_sdk() -> None:
     theirs = transcripts.text("upload-form.txt").replace("{boundary}", BOUNDARY).encode()
     sent: list[bytes] = []
@@ -223,7 +208,7 @@ async def test_our_form_is_read_like_that_of_the_sdk() -> None:
         sent.append(await request.read())
         return web.Response()
 
-    upload = InMemory(RelPath("h2.txt"), b"hello")
+    upload = Text(RelPath("h2.txt"), b"hello")
     body = form(upload, "h2.txt", BOUNDARY)
     async with (
         serving(keep) as url,

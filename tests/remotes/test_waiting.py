@@ -124,24 +124,19 @@ async def test_a_long_pause_is_told_once(clock: Clock) -> None:
     assert ["waiting 120 s: the server asks for it (503)"] == told[1:]
 
 
-async def test_an_api_tells_whoever_waits(clock: Clock) -> None:
-    handler, _ = in_turn(status(429, Retry_After="40"), ok)
+@pytest.mark.parametrize(
+    ("asked_s", "lines"), [("40", ["waiting 40 s: the server asks for it (429)"]), ("2", [])]
+)
+async def test_an_api_tells_of_a_pause_that_is_worth_a_line(
+    asked_s: str, lines: list[str], clock: Clock
+) -> None:
+    handler, _ = in_turn(status(429, Retry_After=asked_s), ok)
     told: list[str] = []
     async with serving(handler) as url, patient(url, clock) as api:
         api.tell = told.append
         await get(api)
 
-    assert ["waiting 40 s: the server asks for it (429)"] == told
-
-
-async def test_a_short_pause_is_not_worth_a_line(clock: Clock) -> None:
-    handler, _ = in_turn(status(503, Retry_After="2"), ok)
-    told: list[str] = []
-    async with serving(handler) as url, patient(url, clock) as api:
-        api.tell = told.append
-        await get(api)
-
-    assert [] == told
+    assert lines == told
 
 
 # ------------------------------------------------------------------------------- web pages
@@ -161,6 +156,7 @@ async def test_a_short_pause_is_not_worth_a_line(clock: Clock) -> None:
         ("<title>key-of-mine", "an HTML page that says '***'"),
         ("<", "an HTML page"),
         ("<script>never closed", "an HTML page"),
+        ("İSTANBUL <TITLE>Giriş</TITLE>", "an HTML page titled 'Giriş'"),
         ("<title>\x1b[2J</title>", "an HTML page titled '\\x1b[2J'"),
     ],
 )

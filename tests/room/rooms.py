@@ -40,6 +40,7 @@ from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
 from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox, running_sandbox
 from fwsync.state import StateThread, open_state
+from tests.fixtures.upload import Text
 
 Tree = Mapping[str, bytes]
 
@@ -424,19 +425,6 @@ def did(report: Report) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    path: RelPath
-    content: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    async def read(self) -> AsyncIterator[bytes]:
-        yield self.content
-
-
-@dataclass(frozen=True, slots=True)
 class Ground:
     """The project ``lab/aging`` in a sandbox, and what somebody else does to it."""
 
@@ -451,7 +439,7 @@ class Ground:
     async def put(self, tree: Tree) -> None:
         remote = self.connect()
         for path, content in tree.items():
-            async for sent in remote.put([_Text(RelPath(path), content)]):
+            async for sent in remote.put([Text(RelPath(path), content)]):
                 assert sent.error is None, sent.error
 
     async def delete(self, *paths: str) -> None:

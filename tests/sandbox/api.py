@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from threading import Barrier
 from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
+
+from fwsync.sandbox import Sandbox
+from fwsync.sandbox.kept.blobs import WRITERS
 
 Json = dict[str, Any]
 
@@ -117,3 +122,9 @@ async def plant(api: Api, group: str = "grp", project: str = "Proj") -> Tree:
     eid = await api.make("session", "ses-01", project=pid, subject={"_id": sid})
     aid = await api.make("acquisition", "acq-01", session=eid)
     return Tree(group, pid, sid, eid, aid)
+
+
+async def settled(sandbox: Sandbox) -> None:
+    """Comes back when every piece of file work that was begun is done."""
+    everybody = Barrier(WRITERS)
+    await asyncio.gather(*(sandbox.site.blobs.run(everybody.wait) for _ in range(WRITERS)))

@@ -245,6 +245,8 @@ async def test_the_summary_counts_files_by_type(api: Api, tree: Tree, analysis: 
         "null": {"_id": "null", "count": 1, "mb_total": pytest.approx(1 / (1 << 20))},
     }
     assert below == {"nifti": found["nifti"]}
+    alone = await api.post("/download/summary", [{"level": "analysis", "_id": analysis}])
+    assert {kind: one["count"] for kind, one in alone.items()} == {"text": 1}
     assert await api.post("/download/summary", {"nodes": nodes}) == found
     assert await api.post("/download/summary", []) == {}
     assert (await api.ask("POST", "/download/summary", json={"nodes": 1})).status == 400

@@ -108,6 +108,22 @@ async def test_a_group_id_is_a_slug(api: Api, group: object) -> None:
     assert answer.status == 400
 
 
+@pytest.mark.row("groups-create")
+async def test_a_group_does_not_take_the_id_of_another_container(api: Api, tree: Tree) -> None:
+    answer = await api.ask("POST", "/groups", json={"_id": tree.project, "label": "x"})
+
+    assert answer.status == 409
+    assert (await api.get(f"/projects/{tree.project}"))["label"] == "Proj"
+
+
+@pytest.mark.row("containers-create")
+async def test_what_a_body_says_of_other_levels_is_not_kept(api: Api, tree: Tree) -> None:
+    others = {"subject": tree.subject, "session": tree.session, "acquisition": tree.acquisition}
+    made = await api.make("project", "New", group=tree.group, **others)
+
+    assert not others.keys() & (await api.get(f"/projects/{made}")).keys()
+
+
 @pytest.mark.row("sessions-subject")
 async def test_a_subject_in_a_session_body_is_found_or_made(api: Api, tree: Tree) -> None:
     body = {"label": "x", "project": tree.project}

@@ -30,7 +30,6 @@ async def filled(api: Api, tree: Tree) -> Tree:
 
 
 @pytest.mark.row("download-classic", "download-ticket")
-@pytest.mark.row("download-classic", "download-ticket")
 async def test_a_classic_archive_holds_every_file_below_a_node(api: Api, filled: Tree) -> None:
     made = await ticket(api, filled)
     top = "scitran/grp/Proj"
@@ -46,7 +45,6 @@ async def test_a_classic_archive_holds_every_file_below_a_node(api: Api, filled:
 
 
 @pytest.mark.row("download-classic")
-@pytest.mark.row("download-classic")
 async def test_the_prefix_may_be_chosen_or_empty(api: Api, filled: Tree) -> None:
     mine = await ticket(api, filled, "acquisition", prefix="mine")
     none = await ticket(api, filled, "acquisition", prefix="")
@@ -57,7 +55,6 @@ async def test_the_prefix_may_be_chosen_or_empty(api: Api, filled: Tree) -> None
 
 
 @pytest.mark.row("download-full")
-@pytest.mark.row("download-full")
 async def test_a_full_archive_names_the_levels(api: Api, filled: Tree) -> None:
     made = await ticket(api, filled, "session", type="full")
 
@@ -67,7 +64,6 @@ async def test_a_full_archive_names_the_levels(api: Api, filled: Tree) -> None:
     ]
 
 
-@pytest.mark.row("download-bulk")
 @pytest.mark.row("download-bulk")
 async def test_a_bulk_archive_names_containers_by_id(api: Api, filled: Tree) -> None:
     files = [
@@ -88,7 +84,6 @@ async def test_a_bulk_archive_names_containers_by_id(api: Api, filled: Tree) -> 
     }
 
 
-@pytest.mark.row("download-classic")
 @pytest.mark.row("download-classic")
 async def test_equal_labels_get_numbers_and_odd_ones_are_reduced(api: Api, tree: Tree) -> None:
     for label in ("acq-01", "acq-01", "a/b", "..", "日本", ""):
@@ -139,7 +134,6 @@ async def test_filters_choose_files(
 
 
 @pytest.mark.row("download-filters")
-@pytest.mark.row("download-filters")
 async def test_any_filter_may_accept(api: Api, tree: Tree) -> None:
     await api.upload(f"projects/{tree.project}", {"a.nii": b"", "b.dcm": b"", "c": b""})
     filters = [{"types": {"plus": ["nifti"]}}, {"types": {"plus": ["null"]}}]
@@ -148,7 +142,6 @@ async def test_any_filter_may_accept(api: Api, tree: Tree) -> None:
     assert (await api.post("/download", body))["file_cnt"] == 2
 
 
-@pytest.mark.row("download-ticket")
 @pytest.mark.row("download-ticket")
 async def test_the_archive_shows_the_site_as_it_was_at_the_ticket(api: Api, filled: Tree) -> None:
     made = await ticket(api, filled, "acquisition", prefix="")
@@ -162,7 +155,6 @@ async def test_the_archive_shows_the_site_as_it_was_at_the_ticket(api: Api, fill
     assert await api.tar(made["ticket"]) == first
 
 
-@pytest.mark.row("download-tar")
 @pytest.mark.row("download-tar")
 async def test_the_stream_is_a_plain_tar(api: Api, filled: Tree) -> None:
     long_name = "ü" * 120 + ".txt"
@@ -182,7 +174,6 @@ async def test_the_stream_is_a_plain_tar(api: Api, filled: Tree) -> None:
 
 
 @pytest.mark.row("download-missing")
-@pytest.mark.row("download-missing")
 async def test_a_blob_that_is_gone_becomes_a_member_that_says_so(
     sandbox: Sandbox, api: Api, filled: Tree
 ) -> None:
@@ -197,7 +188,6 @@ async def test_a_blob_that_is_gone_becomes_a_member_that_says_so(
 
 
 @pytest.mark.row("download-tar")
-@pytest.mark.row("download-tar")
 async def test_a_large_archive_comes_whole(api: Api, tree: Tree) -> None:
     files = {f"{n}.bin": bytes([n % 256]) * (n * 997) for n in range(120)}
     files["big.bin"] = b"big" * 2_000_000
@@ -207,7 +197,6 @@ async def test_a_large_archive_comes_whole(api: Api, tree: Tree) -> None:
     assert {name.rpartition("/")[2]: content for name, content in archive.items()} == files
 
 
-@pytest.mark.row("download-ticket")
 @pytest.mark.row("download-ticket")
 async def test_tickets_need_no_key_and_can_be_used_again(
     sandbox: Sandbox, api: Api, filled: Tree
@@ -281,7 +270,6 @@ async def test_nothing_to_download_is_404_and_nonsense_is_400(api: Api, tree: Tr
         assert (await api.ask("POST", "/download", json=body)).status == 400
 
 
-@pytest.mark.row("download-targets")
 @pytest.mark.row("download-targets")
 async def test_targets_are_lines_of_json(api: Api, filled: Tree) -> None:
     body = {"nodes": [{"level": "project", "_id": filled.project}]}

@@ -3,17 +3,18 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
-from typing import Any
+import zipfile
+from typing import Any, get_args
 
 import pytest
 
 from fwsync.sandbox import Sandbox
-from fwsync.sandbox.faults.script import FOREIGN
+from fwsync.sandbox.faults.script import ForeignKind
 from tests.sandbox.api import Api, Tree
 from tests.sandbox.raw import hear, unchunked
 
 FILES = {f"f{number}": bytes([number]) * 1000 for number in range(1, 5)}
-CALM = [kind for kind in FOREIGN if kind not in ("endless", "huge", "many", "sparse")]
+CALM = [kind for kind in get_args(ForeignKind) if kind not in ("endless", "huge", "many", "sparse")]
 
 
 @pytest.fixture
@@ -154,6 +155,19 @@ async def test_sizes_that_no_disk_holds(
     writer.transport.abort()
 
     assert head.size == size
+
+
+@pytest.mark.parametrize("kind", ["endless", "many", "unasked"])
+async def test_a_zip_has_nothing_that_nobody_asked_for(
+    sandbox: Sandbox, api: Api, ticket: str, kind: str
+) -> None:
+    action = {"add_member": kind, "drop_member": 2}
+    sandbox.site.faults.add({"match": {"path": "/download"}, "action": action})
+    answer = await api.ask("GET", "/download", params={"ticket": ticket, "format": "zip"})
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        found = [name.rpartition("/")[2] for name in archive.namelist()]
+
+    assert found == ["f1", "f3", "f4"]
 
 
 @pytest.mark.parametrize(

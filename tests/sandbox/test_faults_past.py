@@ -36,8 +36,11 @@ async def old(sandbox: Sandbox, api: Api, tree: Tree) -> Tree:
 
 
 def lag(sandbox: Sandbox) -> None:
-    rule = {"match": {"method": "GET"}, "action": {"lag_s": HOUR}}
-    sandbox.site.faults.add([rule, {"match": {"path": "/lookup"}, "action": {"lag_s": HOUR}}])
+    action = {"lag_s": HOUR}
+    paths = {"path": ["/lookup", "/uids"]}
+    sandbox.site.faults.add(
+        [{"match": match, "action": action} for match in ({"method": "GET"}, paths)]
+    )
 
 
 @pytest.mark.row("sandbox-faults")
@@ -104,6 +107,7 @@ async def test_a_file_that_was_replaced_by_one_of_its_name(
 
     assert listed["file_id"] == first["file_id"] != second["file_id"]
     assert listed["deleted"] is None
+    assert listed["modified"] == first["modified"]
 
 
 async def test_totals_are_those_of_the_time_that_is_seen(
@@ -134,8 +138,10 @@ async def test_a_ticket_of_the_past_is_for_the_files_of_the_past(
     now = await api.post("/download", body)
     sandbox.site.faults.add({"match": {"path": "/download"}, "action": {"lag_s": HOUR}})
     then = await api.post("/download", body)
+    sandbox.site.faults.clear()
 
     assert (now["file_cnt"], then["file_cnt"]) == (3, 2)
+    assert (len(await api.tar(now["ticket"])), len(await api.tar(then["ticket"]))) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +153,13 @@ async def test_a_ticket_of_the_past_is_for_the_files_of_the_past(
         lambda api, old: api.get(f"/projects/{old.project}/acquisitions", sort="created:desc"),
         lambda api, old: api.get("/files", filter="size>1,created>2000-01-01"),
         lambda api, old: api.get(f"/acquisitions/{old.acquisition}/files/a/info"),
+        lambda api, old: api.post("/uids", {"sessions": ["1.2"]}),
     ],
 )
 async def test_in_a_site_at_rest_the_past_is_like_the_present(
     sandbox: Sandbox, api: Api, old: Tree, read: Callable[[Api, Tree], Any]
 ) -> None:
+    await api.ask("PUT", f"/sessions/{old.session}", json={"uid": "1.2"})
     now = await read(api, old)
     lag(sandbox)
 

@@ -12,19 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fwsync.sandbox import Sandbox, running_sandbox
-from tests.sandbox.api import Answer, Api, Tree, client, plant
+from tests.sandbox.api import Answer, Api, Tree, client, plant, settled
+from tests.sandbox.raw import hear
 
 TEN = b"0123456789"
 
 
 def left_over(sandbox: Sandbox) -> list[Path]:
     return list((sandbox.site.settings.data / "incoming").iterdir())
-
-
-async def settled(sandbox: Sandbox) -> None:
-    """Until the threads of the blobs have done what they were told."""
-    for _ in range(8):
-        await sandbox.site.blobs.run(lambda: None)
 
 
 @pytest.mark.row("upload-form", "upload-metadata")
@@ -294,6 +289,20 @@ async def test_several_ranges_come_as_parts(api: Api, tree: Tree) -> None:
     assert parts[3] == b"--\r\n"
 
 
+@pytest.mark.row("file-range", "file-head")
+async def test_head_of_several_ranges_has_no_body(sandbox: Sandbox, api: Api, tree: Tree) -> None:
+    await api.upload(f"projects/{tree.project}", {"ten.txt": TEN})
+    path = f"/projects/{tree.project}/files/ten.txt"
+    get, head = [
+        await hear(sandbox, method, path, headers="Range: bytes=0-1,8-\r\n")
+        for method in ("GET", "HEAD")
+    ]
+
+    assert (get.status, head.status) == (206, 206)
+    assert head.header("Content-Length") == get.header("Content-Length") == str(len(get.body))
+    assert head.body == b""
+
+
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -338,6 +347,22 @@ async def test_the_type_is_told_only_for_viewing(api: Api, tree: Tree) -> None:
     assert plain.headers["Content-Type"] == "application/octet-stream"
     assert "filename*=UTF-8''%C3%A9.txt" in plain.headers["Content-Disposition"]
     assert view.headers["Content-Type"] == "text/plain"
+
+
+@pytest.mark.row("file-view", "error-shape")
+@pytest.mark.parametrize("told", ["text/plain\r\nX-More: x", "a\0b", "é", " ", "x" * 9000])
+async def test_a_type_that_no_header_can_have_is_not_sent(api: Api, tree: Tree, told: str) -> None:
+    metadata = json.dumps({"mimetype": told})
+    [entry] = await api.upload(f"projects/{tree.project}", {"a.txt": TEN}, metadata)
+    path = f"/projects/{tree.project}/files/a.txt"
+    view = await api.ask("GET", path, params={"view": "true"})
+    several = {"Range": "bytes=0-1,8-"}
+    parts = await api.ask("GET", path, params={"view": "true"}, headers=several)
+
+    assert entry["mimetype"] == told
+    assert (view.status, view.body) == (200, TEN)
+    assert view.headers["Content-Type"] == "application/octet-stream"
+    assert parts.body.count(b"\r\nContent-Type: application/octet-stream\r\n") == 2
 
 
 @pytest.mark.row("file-ticket")

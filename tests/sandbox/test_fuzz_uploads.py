@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier
 from urllib.parse import quote
 
 import pytest
@@ -21,8 +20,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fwsync.sandbox import Sandbox, running_sandbox
-from fwsync.sandbox.kept.blobs import WRITERS
-from tests.sandbox.api import Tree, client, plant
+from tests.sandbox.api import Tree, client, plant, settled
 
 pytestmark = pytest.mark.row("upload-broken", "error-shape", "packfile-errors")
 
@@ -256,12 +254,6 @@ async def ask(
             await asyncio.sleep(0)  # until the handler has seen that nobody listens
     await settled(field.sandbox)
     return heard
-
-
-async def settled(sandbox: Sandbox) -> None:
-    """Comes back when every piece of file work that was begun is done."""
-    everybody = Barrier(WRITERS)
-    await asyncio.gather(*(sandbox.site.blobs.run(everybody.wait) for _ in range(WRITERS)))
 
 
 def check(heard: bytes, *, is_http: bool = True) -> int:

@@ -196,6 +196,10 @@ async def test_lists_are_sorted_by_what_stands_in_no_document(api: Api, tree: Tr
     for key in ("subject.label:asc", "subject:desc", "subject._id:desc"):
         found = await api.get("/sessions", sort=key)
         assert [entry["_id"] for entry in found] == [early, tree.session], key
+    second = await api.make("acquisition", "z", session=early)
+    for key in ("parents.acquisition:asc", "parents.acquisition:desc"):  # they have none
+        found = await api.get("/acquisitions", sort=key)
+        assert [entry["_id"] for entry in found] == [tree.acquisition, second], key
     for key in ("hash", "_id"):
         found = (await api.get("/files", sort=f"{key}:desc"))["results"]
         assert found == sorted(found, key=lambda entry: str(entry[key]), reverse=True), key

@@ -12,8 +12,7 @@ import pytest
 
 from fwsync.sandbox import Sandbox, running_sandbox
 from fwsync.sandbox.kept.records import Pen
-from tests.sandbox.api import Answer, Api, Tree, client, plant
-from tests.sandbox.placing import Json
+from tests.sandbox.api import Answer, Api, Json, Tree, client, plant
 
 FILES = {"b.dcm": b"bb" * 1000, "a.dcm": b"a", "empty": b""}
 TEXTS = {

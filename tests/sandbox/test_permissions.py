@@ -124,6 +124,24 @@ async def test_permissions_are_set_all_at_once_or_one_by_one(api: Api, tree: Tre
 
 
 @pytest.mark.row("permissions")
+async def test_the_path_says_whose_permission_it_is(api: Api, tree: Tree) -> None:
+    path = f"/projects/{tree.project}/permissions"
+    before = await api.get(path)
+    everybody = [{"_id": "somebody@sandbox.local", "access": "admin"}]
+    refused = [
+        await api.ask("PUT", f"{path}/{USER}", json=everybody),
+        await api.ask("POST", path, json=everybody),
+    ]
+    between = await api.get(path)
+    given = await api.ask("PUT", f"{path}/{USER}", json={**everybody[0], "access": "ro"})
+
+    assert [answer.status for answer in refused] == [400, 400]
+    assert between == before
+    assert (given.status, given.json["_id"], given.json["access"]) == (200, USER, "ro")
+    assert {one["_id"] for one in await api.get(path)} == {USER, *(one["_id"] for one in before)}
+
+
+@pytest.mark.row("permissions")
 async def test_a_group_can_be_made_with_permissions(api: Api, user: Api) -> None:
     body = {"_id": "lab", "label": "Lab", "permissions": [{"_id": USER, "access": "ro"}]}
     await api.post("/groups", body)

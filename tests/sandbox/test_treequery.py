@@ -173,6 +173,12 @@ def nested(levels: int) -> dict[str, Any]:
     return told
 
 
+async def test_a_request_has_eight_levels_at_most(api: Api, tree: Tree) -> None:
+    (found,) = await api.post("/tree", {"subjects": nested(7)})
+
+    assert found["project"]["subjects"][0]["_id"] == tree.subject
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -187,7 +193,7 @@ def nested(levels: int) -> dict[str, Any]:
         {"projects": {"fields": [], "projects": {"fields": []}}},
         {"projects": {"fields": [], "more": 1}},
         {"projects": {"fields": [], "files": {"fields": [], "limit": 1}}},
-        {"projects": nested(40)},
+        {"projects": nested(8)},
     ],
 )
 async def test_a_request_that_is_wrong(api: Api, body: Any) -> None:

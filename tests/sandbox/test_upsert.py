@@ -63,6 +63,7 @@ async def test_what_is_different_is_changed(api: Api, tree: Tree) -> None:
         "acquisition": "updated",
     }
     assert told["session"]["label"] == "renamed"
+    assert (await api.get(f"/sessions/{first['session']['_id']}"))["revision"] == 2
     acquisition = await api.get(f"/acquisitions/{first['acquisition']['_id']}")
     assert acquisition["info"] == {"a": 1, "b": 2}
     assert acquisition["revision"] == 2
@@ -116,6 +117,9 @@ async def test_a_routing_field_finds_what_has_it(api: Api, tree: Tree) -> None:
         "label": "renamed",
         "upsert_result": "updated",
     }
+    body["subject"]["label"] = "sub-01"  # of the tree
+    taken = await api.ask("POST", f"/projects/{tree.project}/upsert-hierarchy", json=body)
+    assert taken.status == 422
 
 
 async def test_a_level_may_be_left_out_where_the_next_is_there(api: Api, tree: Tree) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fwsync.sandbox.kept.access import Place
+from fwsync.sandbox.kept.moments import moment
 from fwsync.sandbox.kept.selection import ContainerFilter, FileFilter, PlusMinus
 from fwsync.sandbox.kept.tree import PLURAL
 from fwsync.sandbox.problems import ApiError, invalid
@@ -93,8 +94,7 @@ def _since(value: Any) -> datetime | None:
         return None
     try:
         if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment(value)
         return datetime.fromtimestamp(value, UTC)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise invalid("since must be a time") from error

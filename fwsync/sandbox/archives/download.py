@@ -1,7 +1,7 @@
 """Archives: a ticket, then a stream of tar or zip; and the list of targets.
 
 The archive is made while it is sent: a few small chunks are in memory, whatever the archive holds,
-and the first byte leaves before the second file is looked up.
+and the first leaves as soon as it is full.
 
 Source: SDK 23 and CLI 18.5.1 (parameters), core18 and core19 (tickets, names, ``symlinks``).
 """
@@ -34,7 +34,7 @@ from fwsync.sandbox.exchange import EXCHANGE
 from fwsync.sandbox.formats import tar
 from fwsync.sandbox.formats.zipstream import ZipStream
 from fwsync.sandbox.hierarchy.containers import load
-from fwsync.sandbox.kept.archive import Item, Member, Sidecar, Wanted
+from fwsync.sandbox.kept.archive import Item, Member, Part, Sidecar, Wanted
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.kept.selection import ArchiveType
 from fwsync.sandbox.problems import invalid, missing
@@ -105,7 +105,7 @@ async def _wanted(call: Call, body: Json, *, default: ArchiveType) -> Wanted:
         analyses=full and call.flag("analyses"),
         collection=collection,
         grants=await call.site.grants(call.caller),
-        at=call.site.records.settled,
+        at=call.past or call.site.records.settled,
     )
     if type_ == "bulk":
         return replace(wanted, files=await read_files(call, body))
@@ -134,15 +134,15 @@ async def stream(call: Call) -> web.StreamResponse:
     mischief = call.request[EXCHANGE].mischief
 
     def produce(db: sqlite3.Connection) -> Iterator[bytes]:
-        items: Iterable[Item | bytes] = found.wanted.items(db)
+        items: Iterable[Part] = found.wanted.items(db)
         if mischief is not None:
-            items = mischief.members(items, blobs)
+            items = mischief.members(found.wanted.items(db), blobs)
         if form == "zip":
             return zipped(items, blobs)
         made = tarred(items, blobs, as_links=as_links)
         return made if mischief is None else mischief.ending(made)
 
-    return await _send(call, headers, produce)
+    return await send(call, web.StreamResponse(headers=headers), produce)
 
 
 async def targets(call: Call) -> web.StreamResponse:
@@ -153,7 +153,8 @@ async def targets(call: Call) -> web.StreamResponse:
         for item in wanted.items(db):
             yield json.dumps(_target(item)).encode() + b"\n"
 
-    return await _send(call, {"Content-Type": "application/x-ndjson"}, produce)
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    return await send(call, response, produce)
 
 
 def _target(item: Item) -> Json:
@@ -171,18 +172,18 @@ def _target(item: Item) -> Json:
     return target | {"filename": item.name, "filetype": item.type, "file_id": item.file_id}
 
 
-def tarred(items: Iterable[Item | bytes], blobs: Blobs, *, as_links: bool) -> Iterator[bytes]:
+def tarred(items: Iterable[Part], blobs: Blobs, *, as_links: bool) -> Iterator[bytes]:
     """The tar of some items; bytes among them are parts of it already.
 
     Args:
         as_links: files are symbolic links into the store of the server.
     """
     for item in items:
-        if isinstance(item, bytes):
-            yield item
+        if not isinstance(item, Item):
+            yield from item
             continue
         if as_links and isinstance(item, Member):
-            yield tar.link(item.path, _store_path(item.sha384), item.mtime)
+            yield tar.link(item.path, store_path(item.sha384), item.mtime)
             continue
         file = _open(item, blobs)
         if file is None:
@@ -195,11 +196,11 @@ def tarred(items: Iterable[Item | bytes], blobs: Blobs, *, as_links: bool) -> It
     yield tar.END
 
 
-def zipped(items: Iterable[Item | bytes], blobs: Blobs) -> Iterator[bytes]:
-    """The zip of some items; parts of a tar have no place in it."""
+def zipped(items: Iterable[Part], blobs: Blobs) -> Iterator[bytes]:
+    """The zip of some items; parts of a tar have no place in it, and are not made."""
     with closing(ZipStream()) as archive:
         for item in items:
-            if isinstance(item, bytes):
+            if not isinstance(item, Item):
                 continue
             file = _open(item, blobs)
             if file is None:
@@ -229,7 +230,7 @@ def _content(file: BinaryIO, item: Item) -> Iterator[bytes]:
         yield data
 
 
-def _store_path(sha384: str) -> str:
+def store_path(sha384: str) -> str:
     """Where the servers of 2018 kept a content, below the folder of their data."""
     return f"v0/sha384/{sha384[:2]}/{sha384[2:4]}/v0-sha384-{sha384}"
 
@@ -276,11 +277,13 @@ class _Chunks:
                 self._db.close()
 
 
-async def _send(
-    call: Call, headers: dict[str, str], produce: Callable[[sqlite3.Connection], Iterator[bytes]]
+async def send(
+    call: Call,
+    response: web.StreamResponse,
+    produce: Callable[[sqlite3.Connection], Iterator[bytes]],
 ) -> web.StreamResponse:
+    """Answer with what is produced, on a thread and while it is sent."""
     loop = asyncio.get_running_loop()
-    response = web.StreamResponse(headers=headers)
     chunks = _Chunks(call.site.records.connect, produce)
     try:
         await response.prepare(call.request)

@@ -14,7 +14,7 @@ from aiohttp import web
 from fwsync.sandbox import targets
 from fwsync.sandbox.content import zipview
 from fwsync.sandbox.content.sending import Content, send
-from fwsync.sandbox.formats.filetypes import OCTETS
+from fwsync.sandbox.formats.filetypes import OCTETS, sendable
 from fwsync.sandbox.kept import catalog
 from fwsync.sandbox.problems import ApiError, invalid, missing
 from fwsync.sandbox.site import Call, answer
@@ -97,8 +97,7 @@ async def _content(call: Call, row: FileRow) -> web.StreamResponse:
 
 
 def _kind(call: Call, row: FileRow) -> str:
-    kind: str = row["mimetype"] if call.flag("view") else OCTETS
-    return kind
+    return sendable(row["mimetype"]) if call.flag("view") else OCTETS
 
 
 def _url(call: Call, row: FileRow) -> str | None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from aiohttp import web
 
 from fwsync.sandbox import targets
@@ -13,9 +9,6 @@ from fwsync.sandbox.kept.listing import Source, Where, granted, list_query
 from fwsync.sandbox.kept.render import file_json
 from fwsync.sandbox.pages import answer_page
 from fwsync.sandbox.site import Call, answer
-
-Json = dict[str, Any]
-FileRow = Mapping[str, Any] | sqlite3.Row
 
 _TEXTS = {
     "file_id": "id",
@@ -31,15 +24,11 @@ _TEXTS = {
 }
 
 
-def _render(_: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Json]:
-    return [file_json(row) for row in rows]
-
-
 FILES = Source(
     "SELECT * FROM files f",
     "files f",
     "f",
-    _render,
+    lambda _, rows: [file_json(row) for row in rows],
     _TEXTS,
     numbers={"size": "size", "version": "version"},
     unless_null={"parents.group": "project_id"},  # or it is the id of a collection

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -25,11 +25,9 @@ from urllib.parse import quote
 from aiohttp import web
 
 from fwsync.sandbox.exchange import pump
-from fwsync.sandbox.formats.filetypes import OCTETS
 from fwsync.sandbox.problems import ApiError, missing
 
 AT_ONCE: Final = 256 << 10  # bytes; up to here a file is read in one go and sent from memory
-CHUNK: Final = 1 << 20  # bytes
 MAX_RANGES: Final = 64
 _RANGE: Final = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
 
@@ -66,10 +64,9 @@ def spans(header: str | None, size: int) -> list[Span] | None:
     Raises:
         Unsatisfiable: 416.
     """
-    if header is None or not header.strip().lower().startswith("bytes="):
-        return None
-    parts = header.strip()[len("bytes=") :].split(",")
-    if len(parts) > MAX_RANGES:
+    unit, _, listed = (header or "").strip().partition("=")
+    parts = listed.split(",")
+    if unit.lower() != "bytes" or len(parts) > MAX_RANGES:
         return None
     found = []
     for part in parts:
@@ -102,7 +99,7 @@ async def send(request: web.Request, content: Content) -> web.StreamResponse:
     """Answer with the content of a file."""
     headers = {
         "Accept-Ranges": "bytes",
-        "Content-Type": content.mimetype or OCTETS,
+        "Content-Type": content.mimetype,
         "Content-Disposition": attachment(content.name),
     }
     try:
@@ -164,21 +161,21 @@ async def _send_many(
     response.content_length = len(last) + sum(
         len(head) + span.length + 2 for head, span in zip(heads, wanted, strict=True)
     )
-    await response.prepare(request)
-    for head, span in zip(heads, wanted, strict=True):
-        await response.write(head)
-        for piece in _pieces(span):
-            await response.write(await asyncio.to_thread(_read, content.path, piece))
-        await response.write(b"\r\n")
-    await response.write(last)
-    await response.write_eof()
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    file = await asyncio.to_thread(_open, content.path)
+    try:
+        await response.prepare(request)
+        for head, span in zip(heads, wanted, strict=True):
+            await response.write(head)
+            await pump(request, response, file, span.start, span.length)
+            await response.write(b"\r\n")
+        await response.write(last)
+        await response.write_eof()
+    finally:
+        file.close()
     return response
-
-
-def _pieces(span: Span) -> Iterator[Span]:
-    end = span.start + span.length
-    for start in range(span.start, end, CHUNK):
-        yield Span(start, min(CHUNK, end - start))
 
 
 def _read(path: Path, span: Span) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from typing import Any
 
 from aiohttp import web
 
@@ -18,10 +17,8 @@ from fwsync.sandbox.kept import catalog
 from fwsync.sandbox.kept.access import Caller, Place, load_place
 from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.kept.render import file_json
-from fwsync.sandbox.problems import ApiError, invalid, missing, unprocessable
+from fwsync.sandbox.problems import ApiError, invalid, missing, refuse_others, unprocessable
 from fwsync.sandbox.site import Call, answer
-
-Json = dict[str, Any]
 
 
 async def listing(call: Call) -> web.Response:
@@ -79,8 +76,7 @@ async def move(call: Call) -> web.Response:
     The body is ``{"container_reference": {"type", "id"}, "name", "run_gear_rules"}``.
     """
     body = await call.json_object()
-    if unknown := sorted(set(body) - {"container_reference", "name", "run_gear_rules"}):
-        raise invalid(f"Additional properties are not allowed ({', '.join(unknown)} unexpected)")
+    refuse_others(body, {"container_reference", "name", "run_gear_rules"})
     row = await targets.file(call, "rw")
     reference, name = body.get("container_reference"), body.get("name")
     if reference is None and name is None:
@@ -136,4 +132,3 @@ def _move(pen: Pen, file_id: str, place: Place, name: str) -> None:
             file_id,
         ),
     )
-    pen.keep_time()

@@ -18,8 +18,8 @@ from typing import Final
 from aiohttp import web
 
 from fwsync.sandbox.formats.filetypes import mimetype
-from fwsync.sandbox.formats.zips import Entry, Zip
-from fwsync.sandbox.problems import ApiError
+from fwsync.sandbox.formats.zips import Zip
+from fwsync.sandbox.problems import invalid
 
 IN_MEMORY: Final = 1 << 20  # bytes; up to here an answer is kept while it is checked
 SLICE: Final = 256 << 10  # bytes that one step of a thread makes
@@ -31,7 +31,7 @@ async def send_listing(request: web.Request, path: Path) -> web.StreamResponse:
     Raises:
         ApiError: 400, it is no zip; 404, it is gone.
     """
-    return await _send(request, lambda: Zip(path), _listing, "application/json")
+    return await _send(request, path, _listing, "application/json")
 
 
 async def send_member(
@@ -48,16 +48,11 @@ async def send_member(
 
     def produce(file: Zip) -> Iterator[bytes]:
         entry = file.find(member)
-        _check_size(entry, most)
+        if entry.size > most:
+            raise invalid("the zip member is larger than this site takes")
         yield from file.content(entry)
 
-    kind = mimetype(member.rpartition("/")[2])
-    return await _send(request, lambda: Zip(path), produce, kind)
-
-
-def _check_size(entry: Entry, most: int) -> None:
-    if entry.size > most:
-        raise ApiError(400, "the zip member is larger than this site takes")
+    return await _send(request, path, produce, mimetype(member.rpartition("/")[2]))
 
 
 def _listing(file: Zip) -> Iterator[bytes]:
@@ -76,13 +71,10 @@ def _listing(file: Zip) -> Iterator[bytes]:
 
 
 async def _send(
-    request: web.Request,
-    opened: Callable[[], Zip],
-    produce: Callable[[Zip], Iterator[bytes]],
-    kind: str,
+    request: web.Request, path: Path, produce: Callable[[Zip], Iterator[bytes]], kind: str
 ) -> web.StreamResponse:
     """Make the body once to see that it can be made, and then, if it is large, to send it."""
-    slices = await asyncio.to_thread(_Slices, opened, produce)
+    slices = await asyncio.to_thread(_Slices, path, produce)
     try:
         kept: list[bytes] | None = []
         size = 0
@@ -110,10 +102,8 @@ async def _send(
 class _Slices:
     """A body in slices, each made by one step of a thread; it can be made again."""
 
-    def __init__(
-        self, opened: Callable[[], Zip], produce: Callable[[Zip], Iterator[bytes]]
-    ) -> None:
-        self._file = opened()
+    def __init__(self, path: Path, produce: Callable[[Zip], Iterator[bytes]]) -> None:
+        self._file = Zip(path)
         self._produce = produce
         self._pieces = produce(self._file)
         self._closed = False

@@ -39,8 +39,7 @@ async def archive(call: Call) -> web.StreamResponse:
     if call.query("ticket"):
         return await download.stream(call)
     _, analysis = await _analysis(call)
-    nodes = (("analysis", analysis),)
-    wanted = Nodes("scitran", nodes, (), None, None, call.site.records.settled)
+    wanted = Nodes((("analysis", analysis),), None, download.seen_at(call))
     return answer(await download.new_ticket(call, wanted))
 
 

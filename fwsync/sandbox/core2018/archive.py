@@ -17,15 +17,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from fwsync.sandbox.core2018 import asking
 from fwsync.sandbox.core2018.render import CONTAINERS, NAMELESS
 from fwsync.sandbox.kept.access import RANK, Grants
 from fwsync.sandbox.kept.archive import Member, member
-from fwsync.sandbox.problems import ApiError
-
-Json = dict[str, Any]
+from fwsync.sandbox.kept.selection import FileFilter
+from fwsync.sandbox.kept.tree import PLURAL
 
 PAGE: Final = 1000  # rows of one statement; none stays open while a client reads slowly
 UNKNOWN_SUBJECT: Final = "unknown_subject"
@@ -34,9 +33,9 @@ _FILES: Final = (
     "SELECT f.id, f.container_kind, f.container_id, f.name, v.type, v.sha384, v.size, v.doc,"
     " v.created AS modified FROM files f JOIN versions v ON v.file_id = f.id AND v.version ="
     " (SELECT max(w.version) FROM versions w WHERE w.file_id = f.id AND w.created <= :at)"
-    " WHERE f.container_id = :container AND f.id > :after AND NOT EXISTS"
+    " WHERE f.container_id = :container AND {} AND NOT EXISTS"
     " (SELECT 1 FROM files g WHERE g.container_id = f.container_id AND g.name = f.name"
-    "  AND g.id > f.id AND g.created <= :at) AND :name IN ('', f.name) ORDER BY f.id LIMIT :page"
+    "  AND g.id > f.id AND g.created <= :at) ORDER BY f.id LIMIT :page"
 )
 _INPUTS: Final = (
     "SELECT f.id, f.container_kind, f.container_id, f.name, v.type, v.sha384, v.size, v.doc,"
@@ -47,50 +46,19 @@ _INPUTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """One filter; a file passes if any of them lets it."""
-
-    tags: tuple[frozenset[str], frozenset[str]]  # plus, minus
-    types: tuple[frozenset[str], frozenset[str]]
-
-    @classmethod
-    def read(cls, told: Json) -> Filter:
-        """From the body of a request."""
-        return cls(_signs(told.get("tags", {})), _signs(told.get("types", {})))
-
-    def lets(self, row: sqlite3.Row) -> bool:
-        """Whether a file passes."""
-        tags = json.loads(row["doc"]).get("tags") or ()
-        return _passes(tags, *self.tags) and _passes(filter(None, [row["type"]]), *self.types)
-
-
-def _signs(told: Json) -> tuple[frozenset[str], frozenset[str]]:
-    return frozenset(told.get("+", ())), frozenset(told.get("-", ()))
-
-
-def _passes(values: Any, plus: frozenset[str], minus: frozenset[str]) -> bool:
-    have = frozenset(values) or frozenset({"null"})
-    return not (have & minus) and (not plus or bool(have & plus))
-
-
-@dataclass(frozen=True, slots=True)
 class Nodes:
     """What a classic ticket stands for."""
 
-    prefix: str
     nodes: tuple[tuple[str, str], ...]  # level, id
-    filters: tuple[Filter, ...]
-    collection: str | None
     grants: Grants | None
     at: str  # files that came later are not seen
+    prefix: str = ""
+    filters: tuple[FileFilter, ...] = ()  # a file passes if any accepts it
+    collection: str | None = None
 
     def members(self, db: sqlite3.Connection) -> Iterator[Member]:
-        """The members, in order. No statement stays open between two.
-
-        Raises:
-            ApiError: 500, a file name is not ASCII.
-        """
-        walk = _Walk(db, self, {})
+        """The members, in order. No statement stays open between two."""
+        walk = _Walk(db, self)
         for level, container in self.nodes:
             yield from walk.node(level, container)
 
@@ -108,17 +76,10 @@ class Named:
         for level, container, name in self.files:
             if not _readable(db, self.grants, level, container):
                 continue
-            for row in _files(db, container, self.at, name=name):
-                yield member(f"{asking.PLURAL[level]}/{container}/{name}", row)
-
-
-def _files(
-    db: sqlite3.Connection, container: str, at: str, *, name: str = ""
-) -> Iterator[sqlite3.Row]:
-    wanted = {"container": container, "after": "", "at": at, "name": name, "page": PAGE}
-    while rows := db.execute(_FILES, wanted).fetchall():
-        yield from rows
-        wanted["after"] = rows[-1]["id"]
+            wanted = {"container": container, "name": name, "at": self.at, "page": 1}
+            row = db.execute(_FILES.format("f.name = :name"), wanted).fetchone()
+            if row is not None:
+                yield member(f"{PLURAL[level]}/{container}/{name}", row)
 
 
 def _readable(db: sqlite3.Connection, grants: Grants | None, level: str, container: str) -> bool:
@@ -130,7 +91,8 @@ def _readable(db: sqlite3.Connection, grants: Grants | None, level: str, contain
 class _Walk:
     db: sqlite3.Connection
     wanted: Nodes
-    paths: dict[str, str]  # of containers that have one, by id; of subjects, by code
+    #: Of containers that have one, by id; of subjects, by code.
+    paths: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
     def node(self, level: str, container: str) -> Iterator[Member]:
@@ -143,7 +105,7 @@ class _Walk:
         if level == "project":
             yield from self._project(row)
             return
-        way = f"{row['group_id']}/{_plain_label(self._label_of(row['project_id']))}"
+        way = f"{row['group_id']}/{self._label_of(row['project_id'])}"
         [session] = self._rows("c.id = ?", (row["session_id"],))
         way = self._path(way, *_subject(session))
         way = self._path(way, session["id"], _name(session))
@@ -154,8 +116,7 @@ class _Walk:
         yield from self._acquisitions(container, way)
 
     def _project(self, project: sqlite3.Row) -> Iterator[Member]:
-        label = _plain_label(project["label"])
-        way = f"{self.wanted.prefix}/{project['group_id']}/{label}"
+        way = f"{self.wanted.prefix}/{project['group_id']}/{project['label']}"
         yield from self._files(project["id"], way)
         sessions = list(self._paged("c.project_id = ? AND c.kind = 'session'", project["id"]))
         for key, name, subject in _subjects(sessions):
@@ -166,8 +127,9 @@ class _Walk:
             yield from self._files(session["id"], below)
         where = "c.project_id = ? AND c.kind = 'acquisition'"
         for row in self._paged(where, project["id"]):
-            below = self._path(self.paths[row["session_id"]], row["id"], _name(row))
-            yield from self._files(row["id"], below)
+            if row["session_id"] in self.paths:  # or it came after the others were listed
+                below = self._path(self.paths[row["session_id"]], row["id"], _name(row))
+                yield from self._files(row["id"], below)
 
     def _acquisitions(self, session: str, way: str) -> Iterator[Member]:
         for row in self._paged("c.session_id = ? AND c.kind = 'acquisition'", session):
@@ -182,16 +144,20 @@ class _Walk:
         return found is not None
 
     def _analysis(self, analysis: str) -> Iterator[Member]:
-        folder = sanitized_label(self._label_of(analysis))
+        folder = _ascii(self._label_of(analysis))
         for row in self.db.execute(_INPUTS, (analysis,)).fetchall():
-            yield member(f"{folder}/input/{_ascii_name(row['name'])}", row)
+            yield member(f"{folder}/input/{row['name']}", row)
         yield from self._files(analysis, f"{folder}/output")
 
     def _files(self, container: str, way: str) -> Iterator[Member]:
         filters = self.wanted.filters
-        for row in _files(self.db, container, self.wanted.at):
-            if not filters or any(one.lets(row) for one in filters):
-                yield member(f"{way}/{_ascii_name(row['name'])}", row)
+        query = _FILES.format("f.id > :after")
+        wanted = {"container": container, "after": "", "at": self.wanted.at, "page": PAGE}
+        while rows := self.db.execute(query, wanted).fetchall():
+            for row in rows:
+                if not filters or any(one.accepts(row) for one in filters):
+                    yield member(f"{way}/{row['name']}", row)
+            wanted["after"] = rows[-1]["id"]
 
     def _path(self, way: str, key: str, name: str) -> str:
         """The path of a container: what it got before, or a new one that nobody has."""
@@ -248,22 +214,3 @@ def _name(row: sqlite3.Row) -> str:
 
 def _ascii(label: str) -> str:
     return label.encode("ascii", "ignore").decode()
-
-
-def _plain_label(label: str) -> str:
-    """The label of a project; one that is not ASCII is a fault."""
-    return _ascii_name(label)
-
-
-def _ascii_name(name: str) -> str:
-    try:
-        name.encode("ascii")
-    except UnicodeEncodeError as error:
-        raise ApiError(500, str(error).replace("character '", "character u'")) from error
-    return name
-
-
-def sanitized_label(label: str) -> str:
-    """A label less everything but letters, digits, space, ``.``, ``_`` and ``-``."""
-    kept = "".join(c for c in label if (c.isascii() and c.isalnum()) or c in " ._-")
-    return kept.rstrip()

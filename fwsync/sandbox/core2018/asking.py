@@ -1,7 +1,7 @@
 """Who asks, what they may, and what there is: the checks every handler begins with.
 
 Its one rule: without ``root=true`` a site admin's *lists* hold what they are a member of, while a
-single container opens for them; a device may everything.
+single container opens for them; a device may do everything.
 
 Source: core18.
 """
@@ -16,17 +16,10 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from fwsync.sandbox.kept.access import NOBODY, RANK, Access, Caller, Grants, Place
+from fwsync.sandbox.kept.tree import KINDS, PLURAL
 from fwsync.sandbox.problems import ApiError
 from fwsync.sandbox.site import Call, Site
 
-PLURAL: Final = {
-    "group": "groups",
-    "project": "projects",
-    "session": "sessions",
-    "acquisition": "acquisitions",
-    "collection": "collections",
-    "analysis": "analyses",
-}
 _PLACE: Final = (
     "SELECT kind, id, group_id, project_id, subject_id, session_id, acquisition_id"
     " FROM containers WHERE id = ?"
@@ -114,7 +107,7 @@ def granted_to(db: sqlite3.Connection, caller: Caller) -> Grants:
     rows = db.execute(
         "SELECT p.container_id, p.access, c.group_id FROM permissions p"
         " JOIN containers c ON c.id = p.container_id WHERE p.user_id = ?",
-        (caller.id or "",),
+        (caller.id,),  # of nobody it is NULL, and equals nothing
     ).fetchall()
     return Grants({row[0]: row[1] for row in rows}, frozenset(row[2] for row in rows))
 
@@ -129,6 +122,12 @@ def rank(given: Grants | None, place: Place) -> int:
     if given is None:
         return RANK["admin"]
     return max(given.rank(place), RANK.get(given.by_id.get(place.id, ""), 0))
+
+
+def may_read(given: Grants | None, row: sqlite3.Row) -> bool:
+    """Whether a container is to be shown, from its row."""
+    way = [row[f"{kind}_id"] for kind in KINDS]
+    return rank(given, Place(row["kind"], row["id"], *way)) >= RANK["ro"]
 
 
 # ------------------------------------------------------------------------------ what there is
@@ -156,24 +155,31 @@ async def place(call: Call, need: Access, *, kind: str | None = None, part: str 
     container = call.part(part)
     found = await call.read(find, container, kind, deleted=False)
     if found is None:
-        raise ApiError(404, f"Could not find {PLURAL.get(kind, 'containers')} {container}")
+        raise ApiError(404, f"Could not find {PLURAL[kind]} {container}")
     await allow(call, found, need)
     return found
 
 
-async def allow(call: Call, place: Place, need: Access) -> int:
-    """Check the caller's access to a container; returns their rank.
+async def allow(call: Call, place: Place, need: Access) -> None:
+    """Check the caller's access to a container.
 
     Raises:
         ApiError: 403; that of a DELETE says why.
     """
+    if await rank_of(call, place) < RANK[need]:
+        raise refused(call)
+
+
+async def rank_of(call: Call, place: Place) -> int:
+    """How much the caller may do with a container, as in ``RANK``."""
     if call.caller.sees_all:
         return RANK["admin"]
-    given = await call.read(granted_to, call.caller)
-    have = rank(given, place) if call.caller.kind == "user" else 0
-    if have < RANK[need]:
-        raise refused(call)
-    return have
+    return rank(await call.read(granted_to, call.caller), place)
+
+
+def no_element(place: Place, what: str) -> ApiError:
+    """404 for an entry of a list: ``what`` is ``found in list tags of``."""
+    return ApiError(404, f"Element not {what} container {PLURAL[place.kind]} {place.id}")
 
 
 def refused(call: Call, reason: str = "permission_denied") -> ApiError:

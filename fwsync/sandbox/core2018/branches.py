@@ -13,10 +13,8 @@ Source: core18.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -24,7 +22,9 @@ from fwsync.sandbox.core2018 import asking, planting
 from fwsync.sandbox.core2018.front import UNKNOWN_GROUP
 from fwsync.sandbox.core2018.render import NAMELESS
 from fwsync.sandbox.kept.access import RANK, Grants, Place
+from fwsync.sandbox.kept.branches import begin_no_later
 from fwsync.sandbox.kept.records import Pen
+from fwsync.sandbox.kept.tree import PLURAL
 from fwsync.sandbox.problems import ApiError
 
 Json = dict[str, Any]
@@ -34,19 +34,16 @@ MAX_FUZZY: Final = 64  # characters; a group's id has 32
 UNKNOWN_PROJECT: Final = "Unknown"
 _SESSION: Final = {
     key: "SELECT c.id FROM containers c JOIN containers s ON s.id = c.subject_id"  # noqa: S608
-    f" WHERE c.project_id = :project AND c.kind = 'session' AND {column} = :key"
+    f" WHERE c.project_id = :project AND c.kind = 'session' AND c.{key} = :key"
     " AND (:code IS NULL OR s.label = :code) ORDER BY c.id LIMIT 1"
-    for key, column in (("label", "c.label"), ("uid", "json_extract(c.doc, '$.uid')"))
+    for key in ("label", "uid")
 }
 _ACQUISITION: Final = {
-    key: "SELECT c.id FROM containers c WHERE c.session_id = :session"  # noqa: S608 - our names
-    f" AND c.kind = 'acquisition' AND {column} = :key ORDER BY c.id LIMIT 1"
-    for key, column in (("label", "c.label"), ("uid", "json_extract(c.doc, '$.uid')"))
+    key: "SELECT id FROM containers WHERE session_id = :session"  # noqa: S608 - our names
+    f" AND kind = 'acquisition' AND {key} = :key ORDER BY id LIMIT 1"
+    for key in ("label", "uid")
 }
-_ANYWHERE: Final = (
-    "SELECT id FROM containers WHERE kind = :kind AND json_extract(doc, '$.uid') = :uid"
-    " ORDER BY id LIMIT 1"
-)
+_ANYWHERE: Final = "SELECT id FROM containers WHERE kind = :kind AND uid = :uid ORDER BY id LIMIT 1"
 _IS_DELETED: Final = "SELECT deleted FROM containers WHERE id = ?"
 
 
@@ -166,7 +163,7 @@ class Branches:
     def _target(self, kind: str, container: str) -> Target:
         place = asking.find(self._pen.db, container, kind, deleted=True)
         if place is None:
-            raise ApiError(404, f"Could not find {asking.PLURAL.get(kind, kind)} {container}")
+            raise ApiError(404, f"Could not find {PLURAL[kind]} {container}")
         session = place.session
         return Target(
             kind,
@@ -183,41 +180,28 @@ class Branches:
 
     def fill(self, target: Target, told: Json) -> None:
         """Add what a container lacks; nothing that it has is changed."""
-        row = _row(self._pen.db, target.place.id)
-        doc = planting.load_doc(self._pen.db, target.place.id)
+        db, container = self._pen.db, target.place.id
+        row = db.execute("SELECT label FROM containers WHERE id = ?", (container,)).fetchone()
+        doc = planting.load_doc(db, container)
         filled = _filled(doc, planting.document(told))
         label = None if row["label"] else told.get("label")
         if filled != doc or label:
-            planting.save_doc(self._pen, target.place.id, filled, label)
+            planting.save_doc(self._pen, container, filled, label)
         if target.level == "session" and target.place.subject is not None:
-            self._fill_subject(target.place.subject, dict(told.get("subject") or {}))
+            self._fill_subject(target.place.subject, told.get("subject") or {})
 
     def _fill_subject(self, subject: str, told: Json) -> None:
-        told.pop("files", None)
-        told.pop("_id", None)
-        doc = planting.load_doc(self._pen.db, subject)
-        code = told.get("code")
-        filled = _filled(doc, told)
-        label = None
+        doc, code = planting.load_doc(self._pen.db, subject), told.get("code")
+        filled, label = _filled(doc, planting.document(told)), None
         if code and doc.get(NAMELESS):
             del filled[NAMELESS]
-            label = code
+            filled["code"] = label = code
         if filled != doc:
             planting.save_doc(self._pen, subject, filled, label)
 
-    def move_timestamp(self, session: Target, timestamp: str | None) -> None:
+    def begin_no_later(self, session: Target, told: Json) -> None:
         """A session begins with its earliest acquisition."""
-        if timestamp is None:
-            return
-        doc = planting.load_doc(self._pen.db, session.place.id)
-        moment, known = planting.utc(timestamp), doc.get("timestamp")
-        if known is None or datetime.fromisoformat(moment) < datetime.fromisoformat(known):
-            planting.save_doc(self._pen, session.place.id, doc | {"timestamp": moment})
-
-
-def _row(db: sqlite3.Connection, container: str) -> sqlite3.Row:
-    row: sqlite3.Row = db.execute("SELECT * FROM containers WHERE id = ?", (container,)).fetchone()
-    return row
+        begin_no_later(self._pen, session.place, planting.document(told))
 
 
 def _filled(have: Json, told: Json) -> Json:

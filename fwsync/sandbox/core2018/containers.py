@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
 from fwsync.sandbox.core2018 import asking, planting
 from fwsync.sandbox.core2018 import schema as s
-from fwsync.sandbox.core2018.joins import counts_of, origins_of, stats_of
+from fwsync.sandbox.core2018.joins import CHILD_OF, counts_of, origins_of, stats_of
 from fwsync.sandbox.core2018.render import CONTAINERS, containers_json
-from fwsync.sandbox.core2018.wire import empty, json_body, sanitized
-from fwsync.sandbox.kept import tree
-from fwsync.sandbox.kept.access import RANK, Access, Grants, Place
+from fwsync.sandbox.core2018.wire import empty, json_body
+from fwsync.sandbox.kept import metadata, tree
+from fwsync.sandbox.kept.access import RANK, Access
 from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.problems import ApiError
 from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
 
-PARENT_OF: Final = {"project": "group", "session": "project", "acquisition": "session"}
+PARENT_OF: Final = {child: parent for parent, child in CHILD_OF.items()}
 SUBJECT: Final = s.closed(
     {
         "_id": s.TEXT,
@@ -63,7 +64,8 @@ _NEW: Final = {
     "acquisition": s.closed({**FIELDS["acquisition"], "session": s.TEXT}, "label", "session"),
 }
 _CHANGE: Final = {kind: s.closed(fields) for kind, fields in FIELDS.items()}
-_INFO: Final = s.closed({"set": s.OBJECT, "replace": s.OBJECT, "delete": s.TEXTS})
+_EDITED: Final = s.closed({"set": s.OBJECT, "delete": s.TEXTS})
+_REPLACED: Final = s.closed({"replace": s.OBJECT}, "replace")
 
 
 # -------------------------------------------------------------------------------------- make
@@ -78,7 +80,7 @@ async def create(call: Call) -> web.Response:
     kind, above = call.kind, PARENT_OF[call.kind]
     parent = await call.read(asking.find, body[above], above, deleted=False)
     if parent is None:
-        raise ApiError(404, f"Could not find {asking.PLURAL[above]} {body[above]}")
+        raise ApiError(404, f"Could not find {tree.PLURAL[above]} {body[above]}")
     await asking.allow(call, parent, "admin" if kind == "project" else "rw")
 
     def write(pen: Pen) -> str:
@@ -100,6 +102,9 @@ async def _create_group(call: Call, body: Json) -> web.Response:
     group = body["_id"]
 
     def write(pen: Pen) -> bool:
+        taken = asking.find(pen.db, group, "", deleted=True)
+        if taken is not None and taken.kind != "group":
+            raise ApiError(409, f"{group} is the id of another container")
         known = asking.find(pen.db, group, "group", deleted=False)
         pen.db.execute(
             "INSERT INTO containers (id, kind, label, group_id, created, modified, revision, doc)"
@@ -127,7 +132,7 @@ async def get(call: Call) -> web.Response:
         rows = db.execute(f"{CONTAINERS} WHERE c.id = ?", (place.id,)).fetchall()
         [entry] = containers_json(db, rows, listed=False, paths=call.flag("paths"))
         if "origin" in call.request.query.getall("join", []):
-            entry["join-origin"] = origins_of(db, [entry])
+            entry["join-origin"] = origins_of(db, entry)
         return entry
 
     return answer(await call.read(read))
@@ -141,8 +146,7 @@ async def top_list(call: Call) -> web.Response:
 async def child_list(call: Call) -> web.Response:
     """``GET /{cont}/{id}/{children}``."""
     place = await asking.place(call, "ro")
-    children = call.request.path.rpartition("/")[2].removesuffix("s")
-    return await _list(call, children, f"c.{place.kind}_id = ?", (place.id,))
+    return await _list(call, CHILD_OF[place.kind], f"c.{place.kind}_id = ?", (place.id,))
 
 
 async def _list(call: Call, kind: str, where: str, parameters: tuple[str, ...]) -> web.Response:
@@ -152,7 +156,7 @@ async def _list(call: Call, kind: str, where: str, parameters: tuple[str, ...]) 
 
     def read(db: sqlite3.Connection) -> bytes:
         rows = db.execute(sql, (*parameters, kind)).fetchall()
-        rows = [row for row in rows if _visible(grants, row)]
+        rows = [row for row in rows if asking.may_read(grants, row)]
         found = containers_json(db, rows, listed=True, paths=call.flag("paths"))
         for entry in found:
             if call.flag("counts"):
@@ -160,18 +164,10 @@ async def _list(call: Call, kind: str, where: str, parameters: tuple[str, ...]) 
             if call.flag("stats"):
                 entry.update(stats_of(db, kind, entry))
             if "origin" in call.request.query.getall("join", []):
-                entry["join-origin"] = origins_of(db, [entry])
+                entry["join-origin"] = origins_of(db, entry)
         return json.dumps(found).encode()
 
     return answer(await call.read(read))
-
-
-def _visible(grants: Grants | None, row: sqlite3.Row) -> bool:
-    if grants is None:
-        return True
-    way = ("group_id", "project_id", "subject_id", "session_id", "acquisition_id")
-    place = Place(row["kind"], row["id"], *(row[name] for name in way))
-    return asking.rank(grants, place) >= RANK["ro"]
 
 
 # ------------------------------------------------------------------------------------ change
@@ -192,8 +188,8 @@ async def change(call: Call) -> web.Response:
         doc = planting.load_doc(pen.db, place.id) | planting.document(body)
         planting.save_doc(pen, place.id, doc, body.get("label"))
         if subject and place.subject is not None:
-            of_subject = planting.load_doc(pen.db, place.subject) | subject
-            planting.save_doc(pen, place.subject, of_subject)
+            of_subject = planting.load_doc(pen.db, place.subject)
+            planting.save_doc(pen, place.subject, of_subject | planting.document(subject))
 
     await call.site.write_tree(write)
     return answer({"modified": 1})
@@ -203,13 +199,8 @@ async def change_info(call: Call) -> web.Response:
     """``POST /{cont}/{id}/info``: 200 and an empty page."""
     place = await asking.place(call, "rw")
     told = read_info(await json_body(call))
-
-    def write(pen: Pen) -> None:
-        doc = planting.load_doc(pen.db, place.id)
-        doc["info"] = changed_info(doc.get("info") or {}, told)
-        planting.save_doc(pen, place.id, doc)
-
-    await call.site.records.write(write)
+    work = partial(metadata.change_info, body=told)
+    await call.site.records.write(tree.edit, place, work)
     return empty()
 
 
@@ -219,19 +210,10 @@ def read_info(told: Any) -> Json:
     Raises:
         ApiError: 400, it is neither ``set`` and ``delete`` nor ``replace``.
     """
-    s.validate(told, _INFO)
-    if not told or ("replace" in told and len(told) > 1):
-        s.validate(told, {"oneOf": [_INFO]} | s.closed({"replace": s.OBJECT}, "replace"))
+    edited = isinstance(told, dict) and told and "replace" not in told
+    s.validate(told, _EDITED if edited else _REPLACED)
     body: Json = told
     return body
-
-
-def changed_info(info: Json, told: Json) -> Json:
-    """``info`` after ``set``, ``delete`` or ``replace``."""
-    if "replace" in told:
-        return sanitized(told["replace"])
-    info = info | sanitized(told.get("set", {}))
-    return {name: value for name, value in info.items() if name not in told.get("delete", ())}
 
 
 # ------------------------------------------------------------------------------------ delete
@@ -239,10 +221,12 @@ def changed_info(info: Json, told: Json) -> Json:
 
 async def delete(call: Call) -> web.Response:
     """``DELETE /{cont}/{id}``: a mark that goes down the tree."""
-    need: Access = "admin" if call.kind in ("group", "project") else "rw"
+    need: Access = "rw" if call.kind in ("session", "acquisition") else "admin"
     place = await asking.place(call, need)
-    if not call.caller.sees_all:
-        await _refuse_original_data(call, place)
+    # Below admin, nobody deletes what a device wrote.
+    below_admin = await asking.rank_of(call, place) < RANK["admin"]
+    if below_admin and await call.read(_has_device_data, f"{place.kind}_id", place.id):
+        raise asking.refused(call, "original_data_present")
 
     def write(pen: Pen) -> None:
         if place.kind == "group" and _has_projects(pen.db, place.id):
@@ -251,15 +235,6 @@ async def delete(call: Call) -> web.Response:
 
     await call.site.write_tree(write)
     return answer({"deleted": 1})
-
-
-async def _refuse_original_data(call: Call, place: Place) -> None:
-    """Below admin, nobody deletes what a device wrote."""
-    have = await asking.allow(call, place, "rw")
-    if place.kind in ("group", "project") or have >= RANK["admin"]:
-        return
-    if await call.read(_has_device_data, f"{place.kind}_id", place.id):
-        raise asking.refused(call, "original_data_present")
 
 
 def _has_device_data(db: sqlite3.Connection, column: str, container: str) -> bool:

@@ -5,7 +5,6 @@ Source: core18.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import time
 import uuid
@@ -16,13 +15,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from fwsync.sandbox.archives.bodies import read_filters
+from fwsync.sandbox.archives.download import CHUNK, send, store_path
 from fwsync.sandbox.core2018 import asking
 from fwsync.sandbox.core2018 import schema as s
-from fwsync.sandbox.core2018.archive import Filter, Named, Nodes, sanitized_label
-from fwsync.sandbox.core2018.wire import json_body
+from fwsync.sandbox.core2018.archive import Named, Nodes
+from fwsync.sandbox.core2018.wire import in_header, json_body
 from fwsync.sandbox.exchange import EXCHANGE
 from fwsync.sandbox.formats import tar
-from fwsync.sandbox.kept.archive import Member, Sidecar
+from fwsync.sandbox.kept.archive import Member, Part, Sidecar
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.problems import ApiError
 from fwsync.sandbox.site import Call, answer
@@ -30,10 +31,9 @@ from fwsync.sandbox.site import Call, answer
 Json = dict[str, Any]
 
 TICKET_LIFE: Final = 90.0  # seconds; it was gone at 110
-CHUNK: Final = 1 << 20  # bytes handed to the network at a time, about
-FIRST_CHUNK: Final = 16 << 10  # bytes; each chunk is twice the one before, up to `CHUNK`
 #: What stands after the last block. The whole is no multiple of it.
 END: Final = bytes(10_240)
+PREFIX: Final = "scitran"
 LEVELS: Final = ("project", "session", "acquisition", "analysis")
 
 _ONE_OF: Final[Json] = {"type": "string", "enum": list(LEVELS)}
@@ -83,7 +83,8 @@ async def new_ticket(call: Call, wanted: Nodes | Named) -> Json:
     """Make a ticket; what it is for, as the wire has it.
 
     Raises:
-        ApiError: 404, nothing was found that the caller may read.
+        ApiError: 404, nothing was found that the caller may read; 500, the name of a file or the
+            label of a project is not ASCII, and its path was asked for.
     """
     count, size = await call.read(_measure, wanted)
     if not count:
@@ -99,21 +100,31 @@ async def new_ticket(call: Call, wanted: Nodes | Named) -> Json:
 def _measure(db: sqlite3.Connection, wanted: Nodes | Named) -> tuple[int, int]:
     count = size = 0
     for member in wanted.members(db):
+        if isinstance(wanted, Nodes):
+            _check_ascii(member.name)
+            _check_ascii(member.path.removeprefix(wanted.prefix))
         count += 1
         size += member.size
     return count, size
+
+
+def _check_ascii(text: str) -> None:
+    try:
+        text.encode("ascii")
+    except UnicodeEncodeError as error:
+        raise ApiError(500, str(error).replace("character '", "character u'")) from error
 
 
 async def _nodes(call: Call) -> Nodes:
     body = await json_body(call)
     s.validate(body, _CLASSIC)
     return Nodes(
-        call.query("prefix") or "scitran",
         tuple((node["level"], node["_id"]) for node in body["nodes"]),
-        tuple(map(Filter.read, body.get("filters", ()))),
-        call.query("collection"),
         await asking.grants(call),
-        call.site.records.settled,
+        seen_at(call),
+        call.query("prefix") or PREFIX,
+        read_filters(body),
+        call.query("collection"),
     )
 
 
@@ -126,17 +137,23 @@ async def _named(call: Call) -> Named:
             text = "files in projects, sessions, analyses and acquisitions"
             raise ApiError(400, f"Bulk download only supports {text}")
         files.append((file["container_name"], file["container_id"], file["filename"]))
-    return Named(tuple(files), await asking.grants(call), call.site.records.settled)
+    return Named(tuple(files), await asking.grants(call), seen_at(call))
+
+
+def seen_at(call: Call) -> str:
+    """The moment an archive shows: what came later is not in it."""
+    return call.past or call.site.records.settled
 
 
 async def _filename(call: Call, wanted: Nodes | Named) -> str:
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
     if isinstance(wanted, Named):
-        return f"{call.query('prefix') or 'scitran'}_ {stamp}.tar"
+        return f"{call.query('prefix') or PREFIX}_ {stamp}.tar"
     for level, container in wanted.nodes:
         if level == "analysis":
             label = await call.read(_label, container)
-            return f"analysis_{sanitized_label(label)}.tar"
+            kept = "".join(c for c in label if (c.isascii() and c.isalnum()) or c in " ._-")
+            return f"analysis_{kept.rstrip()}.tar"
     return f"{wanted.prefix}_{stamp}.tar"
 
 
@@ -157,70 +174,38 @@ class _Unmeasured(web.StreamResponse):
 async def stream(call: Call) -> web.StreamResponse:
     """``GET /download?ticket=``: the tar. No key is needed; a Range is not looked at."""
     found = call.site.tickets.get(call.query("ticket") or "")
-    if not isinstance(found, ArchiveTicket) or _is_over(found):
+    if not isinstance(found, ArchiveTicket) or time.monotonic() - found.made > TICKET_LIFE:
         raise ApiError(404, "no such ticket")
     if found.address != asking.address(call):
         raise ApiError(400, "ticket not for this source IP")
-    return await _send(call, found.wanted, found.filename)
-
-
-def _is_over(found: ArchiveTicket) -> bool:
-    return time.monotonic() - found.made > TICKET_LIFE
-
-
-async def _send(call: Call, wanted: Nodes | Named, filename: str) -> web.StreamResponse:
     response = _Unmeasured(
         headers={
             "Content-Type": "application/octet-stream",
-            "Content-Disposition": f"attachment; filename={_one_line(filename)}",
+            "Content-Disposition": f"attachment; filename={in_header(found.filename)}",
             "Connection": "Keep-Alive",  # which is not so
         }
     )
     response.force_close()
     as_links, blobs = call.flag("symlinks"), call.site.blobs
     mischief = call.request[EXCHANGE].mischief
-    db = await asyncio.to_thread(call.site.records.connect)
-    items: Iterable[Member | Sidecar | bytes] = wanted.members(db)
-    if mischief is not None:
-        items = mischief.members(wanted.members(db), blobs)
-    pieces = _tarred(items, blobs, as_links=as_links)
-    chunks = _chunks(pieces if mischief is None else mischief.ending(pieces))
-    try:
-        await response.prepare(call.request)
-        while chunk := await asyncio.to_thread(next, chunks, b""):
-            await response.write(chunk)
-        await response.write_eof()
-    finally:
-        await asyncio.shield(asyncio.to_thread(db.close))
-    return response
+
+    def produce(db: sqlite3.Connection) -> Iterator[bytes]:
+        items: Iterable[Part] = found.wanted.members(db)
+        if mischief is not None:
+            items = mischief.members(found.wanted.members(db), blobs)
+        made = _tarred(items, blobs, as_links=as_links)
+        return made if mischief is None else mischief.ending(made)
+
+    return await send(call, response, produce)
 
 
-def _one_line(filename: str) -> str:
-    return filename.replace("\r", "").replace("\n", "")
-
-
-def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces, gathered; the first chunk is small, so that it leaves at once."""
-    held: list[bytes] = []
-    size, enough = 0, FIRST_CHUNK
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= enough:
-            yield b"".join(held)
-            held, size, enough = [], 0, min(2 * enough, CHUNK)
-    yield b"".join(held)
-
-
-def _tarred(
-    items: Iterable[Member | Sidecar | bytes], blobs: Blobs, *, as_links: bool
-) -> Iterator[bytes]:
+def _tarred(items: Iterable[Part], blobs: Blobs, *, as_links: bool) -> Iterator[bytes]:
     """The tar; bytes among the items are parts of it already. What cannot be read is left out."""
     for item in items:
-        if isinstance(item, bytes):
-            yield item
-            continue
         if isinstance(item, Sidecar):  # there are none on this server
+            continue
+        if not isinstance(item, Member):
+            yield from item
             continue
         path = blobs.path(item.sha384)
         try:
@@ -230,7 +215,7 @@ def _tarred(
         with file:
             mtime = int(path.stat().st_mtime)  # when the bytes were stored
             if as_links:
-                yield tar.link(item.path, _store_path(item.sha384), mtime)
+                yield tar.link(item.path, store_path(item.sha384), mtime)
                 continue
             yield tar.member(item.path, item.size, mtime)
             left = item.size
@@ -241,10 +226,6 @@ def _tarred(
     yield END
 
 
-def _store_path(sha384: str) -> str:
-    return f"v0/sha384/{sha384[:2]}/{sha384[2:4]}/v0-sha384-{sha384}"
-
-
 # ---------------------------------------------------------------------------------- summary
 
 
@@ -253,8 +234,7 @@ async def summary(call: Call) -> web.Response:
     body = await json_body(call)
     s.validate(body, {"type": "array", "items": _NODE})
     nodes = tuple((node["level"], node["_id"]) for node in body)
-    given, at = await asking.grants(call), call.site.records.settled
-    wanted = Nodes("scitran", nodes, (), None, given, at)
+    wanted = Nodes(nodes, await asking.grants(call), seen_at(call))
     return answer(await call.read(_summary, wanted))
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cached_property
 from typing import Final, Protocol
@@ -81,6 +80,6 @@ def _begin(pen: Pen) -> None:
     """A site has this group from the start."""
     pen.db.execute(
         "INSERT OR IGNORE INTO containers (id, kind, label, group_id, created, modified, revision,"
-        " doc) VALUES (?,'group',?,?,?,?,1,?)",
-        (UNKNOWN_GROUP, "Unknown", UNKNOWN_GROUP, pen.now, pen.now, json.dumps({})),
+        " doc) VALUES (?1,'group','Unknown',?1,?2,?2,1,'{}')",
+        (UNKNOWN_GROUP, pen.now),
     )

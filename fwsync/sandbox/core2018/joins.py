@@ -6,20 +6,24 @@ Source: core18 (``counts``, ``stats``, ``join=origin``).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Any, Final
 
 from fwsync.sandbox.core2018.wire import stored
 
 Json = dict[str, Any]
 
-_CHILD: Final = {"group": "project", "project": "session", "session": "acquisition"}
+CHILD_OF: Final = {"group": "project", "project": "session", "session": "acquisition"}
+#: Who wrote a file; a device is known by its method and name. Jobs are not kept.
+_ORIGINS: Final = {
+    "user": "SELECT id AS _id, firstname, lastname, created FROM users WHERE id = ?",
+    "device": "SELECT name AS _id, method, label AS name, created FROM devices WHERE name = ?",
+}
 _BELOW: Final = {"project": ("session", "subject", "acquisition"), "session": ("acquisition",)}
 
 
 def counts_of(db: sqlite3.Connection, kind: str, container: str) -> Json:
     """How many children: ``session_count`` of a project."""
-    child = _CHILD.get(kind)
+    child = CHILD_OF.get(kind)
     return {} if child is None else {f"{child}_count": _count(db, kind, container, child)}
 
 
@@ -40,24 +44,17 @@ def _count(db: sqlite3.Connection, kind: str, container: str, child: str) -> int
     return found
 
 
-def origins_of(db: sqlite3.Connection, entries: Sequence[Json]) -> Json:
-    """Who wrote the files, by type and id."""
+def origins_of(db: sqlite3.Connection, entry: Json) -> Json:
+    """Who wrote the files of a container, by type and id."""
     found: Json = {"user": {}, "device": {}, "job": {}}
-    for entry in entries:
-        for file in entry.get("files", ()):
-            kind, one = file["origin"]["type"], file["origin"]["id"]
-            if kind in found and one not in found[kind]:
-                found[kind][one] = _origin(db, kind, one)
+    for file in entry.get("files", ()):
+        kind, one = file["origin"]["type"], file["origin"]["id"]
+        if kind in found and one not in found[kind]:
+            found[kind][one] = _origin(db, kind, one)
     return found
 
 
 def _origin(db: sqlite3.Connection, kind: str, one: str) -> Json | None:
-    if kind == "user":
-        row = db.execute("SELECT * FROM users WHERE id = ?", (one,)).fetchone()
-        names = ("firstname", "lastname")
-    else:
-        row = db.execute("SELECT * FROM devices WHERE name = ?", (one,)).fetchone()
-        names = ("method", "name")
-    if row is None:
-        return None
-    return {"_id": one, **{n: row[n] for n in names}, "created": stored(row["created"])}
+    sql = _ORIGINS.get(kind)
+    row = db.execute(sql, (one,)).fetchone() if sql is not None else None
+    return None if row is None else {**dict(row), "created": stored(row["created"])}

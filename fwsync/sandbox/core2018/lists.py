@@ -35,21 +35,17 @@ _PERMISSION: Final = s.closed({"_id": s.TEXT, "access": _ACCESS}, "_id", "access
 _CHANGED_PERMISSION: Final = s.closed({"_id": s.TEXT, "access": _ACCESS}, "access")
 
 
-def _missing(place: Place, name: str, done: str) -> ApiError:
-    plural = asking.PLURAL[place.kind]
-    return ApiError(404, f"Element not {done} list {name} of container {plural} {place.id}")
-
-
 async def _edit(
     call: Call, place: Place, name: str, edit: Callable[[Pen, list[Any]], None]
 ) -> web.Response:
     """Let ``edit`` change a list in the document of a container."""
 
     def write(pen: Pen) -> None:
-        doc = planting.load_doc(pen.db, place.id)
-        items = list(doc.get(name) or [])
-        edit(pen, items)
-        planting.save_doc(pen, place.id, doc | {name: items})
+        def work(doc: Json) -> None:
+            doc[name] = doc.get(name) or []
+            edit(pen, doc[name])
+
+        tree.edit(pen, place, work)
 
     await call.site.records.write(write)
     return answer({"modified": 1})
@@ -77,7 +73,7 @@ async def get_tag(call: Call) -> web.Response:
     place = await asking.place(call, "ro")
     doc = await call.read(planting.load_doc, place.id)
     if call.part("value") not in (doc.get("tags") or []):
-        raise _missing(place, "tags", "found in")
+        raise asking.no_element(place, "found in list tags of")
     return answer(call.part("value"))
 
 
@@ -88,10 +84,8 @@ async def rename_tag(call: Call) -> web.Response:
     s.validate(body, _TAG)
 
     def edit(_: Pen, tags: list[Any]) -> None:
-        if call.part("value") not in tags:
-            raise _missing(place, "tags", "updated in")
-        if body["value"] in tags:
-            raise ApiError(409, EXISTS)
+        if call.part("value") not in tags or body["value"] in tags:
+            raise asking.no_element(place, "updated in list tags of")
         tags[tags.index(call.part("value"))] = body["value"]
 
     return await _edit(call, place, "tags", edit)
@@ -103,7 +97,7 @@ async def drop_tag(call: Call) -> web.Response:
 
     def edit(_: Pen, tags: list[Any]) -> None:
         if call.part("value") not in tags:
-            raise _missing(place, "tags", "removed from")
+            raise asking.no_element(place, "removed from list tags in")
         tags.remove(call.part("value"))
 
     return await _edit(call, place, "tags", edit)
@@ -129,7 +123,7 @@ async def get_note(call: Call) -> web.Response:
     """``GET …/notes/{note}``."""
     place = await asking.place(call, "ro")
     doc = await call.read(planting.load_doc, place.id)
-    return answer(_note(place, doc.get("notes") or [], call.part("note"), "found in"))
+    return answer(_note(place, doc.get("notes") or [], call.part("note"), "found in list notes of"))
 
 
 async def change_note(call: Call) -> web.Response:
@@ -139,7 +133,7 @@ async def change_note(call: Call) -> web.Response:
     s.validate(body, _NOTE)
 
     def edit(pen: Pen, notes: list[Any]) -> None:
-        found = _note(place, notes, call.part("note"), "updated in")
+        found = _note(place, notes, call.part("note"), "updated in list notes of")
         found.update(body | {"modified": stored(pen.now)})
 
     return await _edit(call, place, "notes", edit)
@@ -150,17 +144,17 @@ async def drop_note(call: Call) -> web.Response:
     place = await asking.place(call, "rw")
 
     def edit(_: Pen, notes: list[Any]) -> None:
-        notes.remove(_note(place, notes, call.part("note"), "removed from"))
+        notes.remove(_note(place, notes, call.part("note"), "removed from list notes in"))
 
     return await _edit(call, place, "notes", edit)
 
 
-def _note(place: Place, notes: list[Any], wanted: str, done: str) -> Json:
+def _note(place: Place, notes: list[Any], wanted: str, what: str) -> Json:
     for note in notes:
         if note["_id"] == wanted:
             found: Json = note
             return found
-    raise _missing(place, "notes", done)
+    raise asking.no_element(place, what)
 
 
 # ------------------------------------------------------------------------------- permissions
@@ -187,7 +181,7 @@ async def get_permission(call: Call) -> web.Response:
     for given in (await call.read(permissions_of, [place.id]))[place.id]:
         if given["_id"] == call.part("user"):
             return answer(given)
-    raise _missing(place, "permissions", "found in")
+    raise asking.no_element(place, "found in list permissions of")
 
 
 async def change_permission(call: Call) -> web.Response:
@@ -198,7 +192,7 @@ async def change_permission(call: Call) -> web.Response:
 
     def write(pen: Pen) -> None:
         if not _has(pen.db, place.id, user):
-            raise _missing(place, "permissions", "updated in")
+            raise asking.no_element(place, "updated in list permissions of")
         tree.set_permissions(pen, place.id, [{**body, "_id": user}], replace=False)
 
     await call.site.write_tree(write)
@@ -210,11 +204,9 @@ async def drop_permission(call: Call) -> web.Response:
     place, user = await asking.place(call, "admin"), call.part("user")
 
     def write(pen: Pen) -> None:
-        if not _has(pen.db, place.id, user):
-            raise _missing(place, "permissions", "removed from")
-        pen.db.execute(
-            "DELETE FROM permissions WHERE container_id = ? AND user_id = ?", (place.id, user)
-        )
+        sql = "DELETE FROM permissions WHERE container_id = ? AND user_id = ?"
+        if not pen.db.execute(sql, (place.id, user)).rowcount:
+            raise asking.no_element(place, "removed from list permissions in")
 
     await call.site.write_tree(write)
     return answer({"modified": 1})

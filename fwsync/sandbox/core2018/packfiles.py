@@ -9,9 +9,7 @@ Source: core18.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,17 +20,16 @@ from aiohttp import web
 from fwsync.sandbox.core2018 import asking, filing, planting
 from fwsync.sandbox.core2018 import schema as s
 from fwsync.sandbox.core2018.forms import read_form
-from fwsync.sandbox.core2018.render import file_json
 from fwsync.sandbox.core2018.wire import NO_JSON, drain, parse, told
 from fwsync.sandbox.formats import packing
 from fwsync.sandbox.formats.filetypes import file_type, mimetype
 from fwsync.sandbox.formats.packing import Member, Step
-from fwsync.sandbox.kept import catalog
 from fwsync.sandbox.kept.access import RANK, Caller, Place
 from fwsync.sandbox.kept.blobs import Blob
+from fwsync.sandbox.kept.branches import acquisition_labelled, session_labelled
 from fwsync.sandbox.kept.catalog import Arrival
 from fwsync.sandbox.kept.records import Pen
-from fwsync.sandbox.problems import ApiError
+from fwsync.sandbox.problems import ApiError, request_id
 from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
@@ -207,40 +204,26 @@ def _record(
     acquisition = _acquisition(pen, session, metadata["acquisition"])
     name = f"{packing.folder_of(metadata['acquisition']['label'])}.zip"
     file = Arrival(name, zipped, {"type": metadata["packfile"]["type"]})
-    owner = Caller(row["owner_kind"], row["owner_id"])
-    [stored] = catalog.store(pen, acquisition, [file], owner, hash_known=hash_known)
+    owner = filing.Author(Caller(row["owner_kind"], row["owner_id"]), hash_known)
+    info = filing.store(pen, acquisition, file, owner)
     pen.db.execute("DELETE FROM packfile_files WHERE token = ?", (token,))
     pen.db.execute("DELETE FROM packfiles WHERE token = ?", (token,))
-    info = file_json(stored) | {"modified": told(stored["modified"])}
-    del info["created"]
+    info.pop("created", None)
     return {"acquisition_id": acquisition.id, "session_id": session.id, "info": info}
 
 
 def _session(pen: Pen, project: Place, wanted: Json) -> Place:
     """The living session of a label, and of a subject's code if one is given; or a new one."""
     code = (wanted.get("subject") or {}).get("code")
-    row = pen.db.execute(
-        "SELECT c.id FROM containers c JOIN containers s ON s.id = c.subject_id"
-        " WHERE c.project_id = ? AND c.kind = 'session' AND c.label = ? AND c.deleted IS NULL"
-        " AND (? IS NULL OR s.label = ?) ORDER BY c.id LIMIT 1",
-        (project.id, wanted["label"], code or None, code),
-    ).fetchone()
-    found = asking.find(pen.db, row["id"], "session", deleted=False) if row is not None else None
+    found = session_labelled(pen.db, project, wanted["label"], code or None)
     return found or planting.plant_session(pen, project, wanted["label"], wanted)
 
 
 def _acquisition(pen: Pen, session: Place, wanted: Json) -> Place:
-    moment = planting.utc(wanted["timestamp"]) if wanted.get("timestamp") else None
-    row = pen.db.execute(
-        "SELECT id FROM containers WHERE session_id = ? AND kind = 'acquisition' AND label = ?"
-        " AND deleted IS NULL AND (? IS NULL OR json_extract(doc, '$.timestamp') = ?)"
-        " ORDER BY id LIMIT 1",
-        (session.id, wanted["label"], moment, moment),
-    ).fetchone()
-    kind = "acquisition"
-    found = asking.find(pen.db, row["id"], kind, deleted=False) if row is not None else None
+    """The living acquisition of a label, and of a timestamp if one is given; or a new one."""
     doc = planting.document(wanted)
-    return found or planting.plant(pen, kind, wanted["label"], session, doc)
+    found = acquisition_labelled(pen.db, session, wanted["label"], doc.get("timestamp"))
+    return found or planting.plant(pen, "acquisition", wanted["label"], session, doc)
 
 
 def _progress(done: int, total: int) -> bytes:
@@ -253,8 +236,7 @@ def _event(name: str, data: Json) -> bytes:
 
 def _events_and_error(events: bytes, problem: ApiError) -> web.Response:
     """What a fault in the middle leaves: no JSON, though the answer says so."""
-    number = f"{secrets.token_hex(4)}-{int(time.time())}"
-    error = {"status_code": 500, "message": problem.message, "request_id": number}
+    error = {"status_code": 500, "message": problem.message, "request_id": request_id()}
     body = events + json.dumps(error).encode()
     return web.Response(status=500, body=body, content_type="application/json")
 

@@ -9,9 +9,7 @@ Source: core18.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
-import string
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,8 +25,6 @@ from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
 
-KEY_LENGTH: Final = 18
-_LETTERS: Final = string.ascii_letters + string.digits
 _USER: Final = s.closed(
     {
         "_id": s.TEXT,
@@ -53,11 +49,11 @@ _DEVICE: Final = s.closed({"interval": s.NUMBER, "errors": s.TEXTS, "info": s.OB
 
 async def myself(call: Call) -> web.Response:
     """``GET /users/self``; the key itself is in it."""
-    row = await call.read(_user, _logged_in(call))
+    user = _logged_in(call)
 
     def read(db: sqlite3.Connection) -> Json:
-        keys = keyring.keys_of(db, "user", row["id"])
-        return user_json(row) | ({"api_key": _key_json(call, keys[-1])} if keys else {})
+        keys = keyring.keys_of(db, "user", user)
+        return _user_json(db, user) | ({"api_key": _key_json(call, keys[-1])} if keys else {})
 
     return answer(await call.read(read))
 
@@ -68,15 +64,9 @@ def _logged_in(call: Call) -> str:
     return call.caller.id
 
 
-def _user(db: sqlite3.Connection, user: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM users WHERE id = ?", (user,)).fetchone()
-    if row is None:
-        raise ApiError(404, f"Could not find user {user}")
-    return row
-
-
-def user_json(row: sqlite3.Row) -> Json:
+def _user_json(db: sqlite3.Connection, user: str) -> Json:
     """A user, without the key."""
+    row = db.execute("SELECT * FROM users WHERE id = ?", (user,)).fetchone()
     doc = json.loads(row["doc"])
     return {
         "_id": row["id"],
@@ -99,19 +89,14 @@ def _key_json(call: Call, key: sqlite3.Row) -> Json:
 async def new_key(call: Call) -> web.Response:
     """``POST /users/self/key``: the old key is dead when the answer comes."""
     user = _logged_in(call)
-    drawn = "".join(secrets.choice(_LETTERS) for _ in range(KEY_LENGTH))
 
-    def write(pen: Pen) -> None:
-        pen.db.execute("DELETE FROM keys WHERE owner_kind = 'user' AND owner_id = ?", (user,))
-        pen.db.execute(
-            "INSERT INTO keys (id, key, owner_kind, owner_id, label, created)"
-            " VALUES (?,?,'user',?,'',?)",
-            (secrets.token_hex(12), drawn, user, pen.now),
-        )
+    def write(pen: Pen) -> sqlite3.Row:
+        keyring.drop_keys(pen, "user", user)
+        return keyring.add_key(pen, "user", user, short=True)
 
-    await call.site.records.write(write)
+    made = await call.site.records.write(write)
     await call.site.keyring.load()
-    return answer({"key": drawn})
+    return answer({"key": made["key"]})
 
 
 async def create(call: Call) -> web.Response:

@@ -10,6 +10,7 @@ Source: core18.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -48,31 +49,23 @@ def _metadata(by: str, *required: str) -> Json:
     )
 
 
-_SCHEMAS: Final = {
-    "label": _metadata("label", "group", "project"),
-    "uid": _metadata("uid", "group", "project", "session", "acquisition"),
-    "uid-match": _metadata("uid", "session", "acquisition"),
-    "reaper": _metadata("uid", "group", "project", "session", "acquisition"),
-}
-
-
 async def upload(call: Call) -> web.Response:
     """``POST /upload/{strategy}``."""
-    strategy = call.part("strategy")
+    schema, targets_of = _STRATEGIES[call.part("strategy")]
     if call.caller.kind == "unknown":
         raise ApiError(403, "Uploading requires login")
     form = await read_form(call)
     told = form.told()
     if told is None:
         raise ApiError(400, "Metadata required")
-    s.validate(told, _SCHEMAS[strategy])
+    s.validate(told, schema)
     if not form.files:
         raise ApiError(400, "No files selected for upload")
     grants, by = await asking.grants(call), filing.author(call)
 
     def write(pen: Pen) -> tuple[list[Json], ApiError | None]:
         branches = Branches(pen, grants, call.caller.id or "")
-        return _store(pen, _STRATEGIES[strategy](branches, told), form.files, by)
+        return _store(pen, targets_of(branches, told), form.files, by)
 
     records, problem = await call.site.write_tree(write)
     if problem is not None:  # what was stored before it stays
@@ -104,28 +97,27 @@ def _stored(pen: Pen, target: Target, file: Arrival, by: filing.Author) -> Json:
     if not target.is_deleted:
         return filing.store(pen, target.place, file, by)
     where = (target.place.id,)
+    gone = pen.db.execute("SELECT deleted, id FROM containers WHERE id = ?", where).fetchone()
     pen.db.execute("UPDATE containers SET deleted = NULL WHERE id = ?", where)
     record = filing.store(pen, target.place, file, by)
-    now = (pen.now, target.place.id)
-    pen.db.execute("UPDATE containers SET deleted = ? WHERE id = ?", now)
-    pen.db.execute("UPDATE files SET deleted = ? WHERE container_id = ?", now)
+    pen.db.execute("UPDATE containers SET deleted = ? WHERE id = ?", tuple(gone))
+    pen.db.execute(
+        "UPDATE files SET deleted = ? WHERE container_id = ? AND deleted IS NULL", tuple(gone)
+    )
     return record
 
 
 # -------------------------------------------------------------------------------- strategies
 
 
-def _by_label(branches: Branches, told: Json) -> Targets:
-    return _top_down(branches, told, "label")
-
-
-def _by_uid(branches: Branches, told: Json) -> Targets:
-    return _top_down(branches, told, "uid")
-
-
-def _top_down(branches: Branches, told: Json, key: str) -> Targets:
+def _top_down(branches: Branches, told: Json, *, key: str) -> Targets:
     project = branches.project(told["group"]["_id"], told["project"]["label"])
-    return _below(branches, project, told, key)
+    session = acquisition = None
+    if told.get("session"):
+        session = branches.session(project, told["session"], key)
+        if told.get("acquisition"):
+            acquisition = branches.acquisition(session, told["acquisition"], key)
+    return _filled(branches, project, session, acquisition, told)
 
 
 def _by_uid_match(branches: Branches, told: Json) -> Targets:
@@ -145,19 +137,10 @@ def _by_reaper(branches: Branches, told: Json) -> Targets:
     uid = told["session"]["uid"]
     session = branches.anywhere("session", uid)
     if session is None:
-        return _top_down(branches, told, "uid")
+        return _top_down(branches, told, key="uid")
     branches.check(session, f"session {uid}")
     acquisition = branches.acquisition(session, told["acquisition"], "uid")
     return _filled(branches, branches.project_of(session), session, acquisition, told)
-
-
-def _below(branches: Branches, project: Target, told: Json, key: str) -> Targets:
-    session = acquisition = None
-    if told.get("session"):
-        session = branches.session(project, told["session"], key)
-        if told.get("acquisition"):
-            acquisition = branches.acquisition(session, told["acquisition"], key)
-    return _filled(branches, project, session, acquisition, told)
 
 
 def _filled(
@@ -178,15 +161,17 @@ def _filled(
             targets.append((branches.subject_of(session), listed))
     if acquisition is not None and session is not None:
         branches.fill(acquisition, told["acquisition"])
-        branches.move_timestamp(session, told["acquisition"].get("timestamp"))
+        branches.begin_no_later(session, told["acquisition"])
         targets.append((acquisition, told["acquisition"].get("files", [])))
     targets.append((project, told.get("project", {}).get("files", [])))
     return targets
 
 
-_STRATEGIES: Final[dict[str, Callable[[Branches, Json], Targets]]] = {
-    "label": _by_label,
-    "uid": _by_uid,
-    "uid-match": _by_uid_match,
-    "reaper": _by_reaper,
+_WHOLE: Final = _metadata("uid", "group", "project", "session", "acquisition")
+#: The schema of the metadata, and what finds or makes the containers they name.
+_STRATEGIES: Final[dict[str, tuple[Json, Callable[[Branches, Json], Targets]]]] = {
+    "label": (_metadata("label", "group", "project"), partial(_top_down, key="label")),
+    "uid": (_WHOLE, partial(_top_down, key="uid")),
+    "uid-match": (_metadata("uid", "session", "acquisition"), _by_uid_match),
+    "reaper": (_WHOLE, _by_reaper),
 }

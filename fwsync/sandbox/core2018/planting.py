@@ -7,37 +7,31 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from fwsync.sandbox.core2018.asking import find
 from fwsync.sandbox.core2018.render import NAMELESS
-from fwsync.sandbox.core2018.wire import sanitized
-from fwsync.sandbox.kept.access import Place
+from fwsync.sandbox.kept import metadata
+from fwsync.sandbox.kept.access import Place, load_place
+from fwsync.sandbox.kept.moments import utc
 from fwsync.sandbox.kept.records import Pen
-from fwsync.sandbox.kept.tree import KINDS
+from fwsync.sandbox.kept.tree import KINDS, oldest_by_label
 
 Json = dict[str, Any]
 
 #: What stands in a body and is not kept in the document of a container.
 _STRUCTURE: Final = {
-    "_id", "label", "group", "project", "session", "subject", "permissions", "public", "files",
+    "_id", "label", "code", "group", "project", "session", "subject", "public", "files",
 }  # fmt: skip
 
 
 def document(body: Json) -> Json:
-    """What is kept of a body besides label and parent; times in UTC."""
+    """What is kept of a body besides label, or code, and parent; times in UTC."""
     doc = {name: value for name, value in body.items() if name not in _STRUCTURE}
     if isinstance(doc.get("info"), dict):
-        doc["info"] = sanitized(doc["info"])
+        doc["info"] = metadata.clean_keys(doc["info"])
     if isinstance(doc.get("timestamp"), str):
         doc["timestamp"] = utc(doc["timestamp"])
     return doc
-
-
-def utc(moment: str) -> str:
-    """A time with an offset, in UTC."""
-    return datetime.fromisoformat(moment).astimezone(UTC).isoformat()
 
 
 def plant(pen: Pen, kind: str, label: str, parent: Place, doc: Json) -> Place:
@@ -48,7 +42,7 @@ def plant(pen: Pen, kind: str, label: str, parent: Place, doc: Json) -> Place:
         "INSERT INTO containers (id, kind, label, parent_id, group_id, project_id, subject_id,"
         " session_id, acquisition_id, created, modified, revision, doc)"
         " VALUES (?,?,?,?,?,?,?,?,?,?,?,1,?)",
-        (made, kind, label, parent.id, *way.values(), pen.now, pen.now, json.dumps(doc)),
+        (made, kind, label, parent.id, *way.values(), pen.now, pen.now, metadata.dumped(doc)),
     )
     return Place(kind, made, *way.values())
 
@@ -61,16 +55,10 @@ def plant_session(pen: Pen, project: Place, label: str, body: Json) -> Place:
 
 def subject_of(pen: Pen, project: Place, told: Json) -> Place:
     """The subject of a project with a code, found or made; without a code, a new nameless one."""
-    code = told.get("code")
-    rest = {name: value for name, value in told.items() if name not in ("_id", "code", "files")}
+    code, rest = told.get("code"), document(told)
     if not code:
         return plant(pen, "subject", f"ex{pen.new_id()}", project, rest | {NAMELESS: True})
-    row = pen.db.execute(
-        "SELECT id FROM containers WHERE parent_id = ? AND kind = 'subject' AND label = ?"
-        " AND deleted IS NULL ORDER BY id",
-        (project.id, code),
-    ).fetchone()
-    known = find(pen.db, row["id"], "subject", deleted=False) if row is not None else None
+    known = load_place(pen.db, oldest_by_label(pen.db, project.id, "subject", code) or "")
     return known or plant(pen, "subject", code, project, {"code": code, **rest})
 
 
@@ -86,5 +74,5 @@ def save_doc(pen: Pen, container: str, doc: Json, label: str | None = None) -> N
     pen.db.execute(
         "UPDATE containers SET doc = ?, label = coalesce(?, label), modified = ?,"
         " revision = revision + 1 WHERE id = ?",
-        (json.dumps(doc), label, pen.now, container),
+        (metadata.dumped(doc), label, pen.now, container),
     )

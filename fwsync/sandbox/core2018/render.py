@@ -14,14 +14,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from fwsync.sandbox.archives.download import store_path
 from fwsync.sandbox.core2018.wire import stored
 from fwsync.sandbox.kept.catalog import shown_hash
+from fwsync.sandbox.kept.metadata import CUSTOM
 
 Json = dict[str, Any]
-FileRow = Mapping[str, Any] | sqlite3.Row
 
 #: Containers, with what their JSON needs of their subject.
 CONTAINERS: Final = (
@@ -29,14 +30,12 @@ CONTAINERS: Final = (
     " LEFT JOIN containers s ON s.id = c.subject_id"
 )
 NAMELESS: Final = "nameless"
-#: Under this key of the classification the words of ``measurements`` are kept.
-_MEASURED: Final = "Custom"
 _TIMES: Final = ("timestamp", "created", "modified")
 _HIDDEN: Final = {"tags", "info", "notes", "copyable", "origin", "label", "code"}
 _SUBJECT_HIDDEN: Final = {*_HIDDEN, NAMELESS, "_id"}
 
 
-def file_json(row: FileRow) -> Json:
+def file_json(row: sqlite3.Row) -> Json:
     """The record of a file, in the order an upload's reply has it; times as the store has them."""
     doc: Json = json.loads(row["doc"])
     return {
@@ -48,28 +47,16 @@ def file_json(row: FileRow) -> Json:
         "hash": shown_hash(row),
         "tags": doc.get("tags") or [],
         "info": doc.get("info") or {},
-        "measurements": measurements(doc),
+        "measurements": (doc.get("classification") or {}).get(CUSTOM, []),
         "origin": json.loads(row["origin"]),
         "created": stored(row["created"]),
         "modified": stored(row["modified"]),
     }
 
 
-def measurements(doc: Json) -> list[str]:
-    """What core18 has in the place of a classification."""
-    found: list[str] = (doc.get("classification") or {}).get(_MEASURED, [])
-    return found
-
-
 def measured(words: Sequence[str]) -> Json:
-    """``measurements`` as the records keep them."""
-    return {_MEASURED: list(words)} if words else {}
-
-
-def file_path(row: FileRow) -> str:
-    """Where such a server keeps the bytes of a file."""
-    digest = row["sha384"]
-    return f"v0/sha384/{digest[:2]}/{digest[2:4]}/v0-sha384-{digest}"
+    """``measurements`` as the records keep them: part of a classification."""
+    return {CUSTOM: list(words)} if words else {}
 
 
 def containers_json(
@@ -110,11 +97,11 @@ def _leave_out(entry: Json, kind: str) -> None:
             del entry[name]
 
 
-def _shown(row: FileRow, *, listed: bool, paths: bool) -> Json:
+def _shown(row: sqlite3.Row, *, listed: bool, paths: bool) -> Json:
     entry = file_json(row)
     if listed:
         entry |= {"info": {}, "info_exists": bool(entry["info"])}
-    return entry | {"path": file_path(row)} if paths else entry
+    return entry | {"path": store_path(row["sha384"])} if paths else entry
 
 
 def _container_json(row: sqlite3.Row) -> Json:
@@ -130,7 +117,7 @@ def _container_json(row: sqlite3.Row) -> Json:
     if kind in ("project", "session"):
         entry["group"] = row["group_id"]
     if kind == "session":
-        entry |= {"project": row["project_id"], "subject": subject_json(row)}
+        entry |= {"project": row["project_id"], "subject": _subject_json(row)}
     if kind == "acquisition":
         entry["session"] = row["session_id"]
     entry |= {"created": row["created"], "modified": row["modified"]}
@@ -141,7 +128,7 @@ def _container_json(row: sqlite3.Row) -> Json:
     }
 
 
-def subject_json(row: sqlite3.Row) -> Json:
+def _subject_json(row: sqlite3.Row) -> Json:
     """The subject that a session carries; without a code it is only its id."""
     doc: Json = json.loads(row["subject_doc"])
     entry: Json = {"_id": row["subject_id"]}

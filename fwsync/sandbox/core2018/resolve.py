@@ -18,7 +18,7 @@ from aiohttp import web
 from fwsync.sandbox.core2018 import asking
 from fwsync.sandbox.core2018.render import CONTAINERS, containers_json, file_json, files_of
 from fwsync.sandbox.core2018.wire import json_body, stored
-from fwsync.sandbox.kept.access import RANK, Grants
+from fwsync.sandbox.kept.access import Grants
 from fwsync.sandbox.problems import ApiError
 from fwsync.sandbox.site import Call, answer
 
@@ -48,7 +48,8 @@ class _Walk:
                 rest = path[at + 1 :]
                 nodes.append(self._file(kind, here, part, rest))
                 return {"path": nodes, "children": []}
-            self._check(row)
+            if not asking.may_read(self.grants, row):
+                raise ApiError(403, "Not authorized")
             nodes.append(self._nodes([row])[0])
             here = row
         return {"path": nodes, "children": self._children(here)}
@@ -82,11 +83,6 @@ class _Walk:
             raise ApiError(404, f"No {part} file found.")
         raise ApiError(404, f"No {part} {kind}{' or file' if has_files else ''} found.")
 
-    def _check(self, row: sqlite3.Row) -> None:
-        place = asking.find(self.db, row["id"], row["kind"], deleted=True)
-        if place is None or asking.rank(self.grants, place) < RANK["ro"]:
-            raise ApiError(403, "Not authorized")
-
     def _children(self, here: sqlite3.Row | None) -> list[Json]:
         level = 0 if here is None else _LEVELS.index(here["kind"]) + 1
         children: list[Json] = []
@@ -96,15 +92,11 @@ class _Walk:
                 sql += f" AND c.{here['kind']}_id = ?"
                 parameters.append(here["id"])
             rows = self.db.execute(f"{sql} ORDER BY c.created, c.id", parameters).fetchall()
-            children = self._nodes([row for row in rows if self._visible(row)])
+            children = self._nodes([row for row in rows if asking.may_read(self.grants, row)])
         if here is not None and here["kind"] != "group":
             found = files_of(self.db, [here["id"]], deleted=True)[here["id"]]
             children += [_file_node(row) for row in sorted(found, key=lambda row: row["name"])]
         return children
-
-    def _visible(self, row: sqlite3.Row) -> bool:
-        place = asking.find(self.db, row["id"], row["kind"], deleted=True)
-        return place is not None and asking.rank(self.grants, place) >= RANK["ro"]
 
     def _nodes(self, rows: list[sqlite3.Row]) -> list[Json]:
         shown = containers_json(self.db, rows, listed=True)

@@ -69,7 +69,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _open("GET", f"/projects/{ID}/sessions", containers.child_list, ("project",)),
     _open("GET", f"/sessions/{ID}/acquisitions", containers.child_list, ("session",)),
     _open("POST", f"/{{cont}}/{ID}/info", containers.change_info, WITH_FILES),
-    # collections are as they are today; these two ask for a key themselves
+    # collections are made and changed as they are today: nobody does so without a key
     Route("POST", "/collections", collections.create),
     Route("PUT", f"/collections/{ID}", collections.change, kinds=("collection",)),
     # lists on a container

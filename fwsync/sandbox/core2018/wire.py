@@ -6,6 +6,7 @@ Source: core18.
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,8 +15,6 @@ from aiohttp import web
 from fwsync.sandbox.kept.metadata import clean_keys
 from fwsync.sandbox.problems import ApiError
 from fwsync.sandbox.site import Call, read_json
-
-Json = dict[str, Any]
 
 #: The answer to what no route knows, and to a method that a route does not know.
 NOT_FOUND: Final = "The resource could not be found."
@@ -27,6 +26,7 @@ NO_JSON: Final = "No JSON object could be decoded"
 
 PARSE_IN_LOOP: Final = 256 << 10  # bytes of JSON
 PIECE: Final = 256 << 10  # bytes
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def stored(moment: str) -> str:
@@ -97,14 +97,9 @@ def python(value: Any) -> str:
     return repr(value)
 
 
-def sanitized(info: Json) -> Json:
-    """Keys without ``$`` and ``.``, which its store does not take: they become ``-`` and ``_``."""
-    return {
-        key.replace("$", "-").replace(".", "_"): sanitized(value)
-        if isinstance(value, dict)
-        else value
-        for key, value in info.items()
-    }
+def in_header(text: str) -> str:
+    """A text as a header can hold it: without control characters."""
+    return _CONTROL.sub("", text)
 
 
 def empty() -> web.Response:

@@ -1,6 +1,6 @@
 """Archives that are not what was asked for: members missing, changed, or never asked for.
 
-A filter of the members on their way into the tar: what it adds comes out as bytes, to be sent as
+A filter of the members on their way into the tar: what it adds comes out as pieces, to be sent as
 they are. Its one rule: whatever a member claims, it is built in small pieces, as the client reads.
 
 Source: the GNU tar manual (types, sparse headers); CVE-2025-4517, CVE-2025-4330 and CVE-2025-4138
@@ -17,7 +17,7 @@ from typing import Final
 
 from fwsync.sandbox.faults.script import OWN, Action, Added
 from fwsync.sandbox.formats import tar
-from fwsync.sandbox.kept.archive import Item, Sidecar
+from fwsync.sandbox.kept.archive import Item, Part, Sidecar
 from fwsync.sandbox.kept.blobs import Blobs
 
 PIECE: Final = 64 << 10  # bytes
@@ -60,15 +60,11 @@ class Mischief:
         self._own = {each.at: each for each in action.add_member if each.kind in OWN}
         self._end = action.archive_end
 
-    def members(self, members: Iterable[Item | bytes], blobs: Blobs) -> Iterator[Item | bytes]:
-        """The members as they are sent; bytes are parts of a tar, and sent as they are."""
+    def members(self, members: Iterable[Item], blobs: Blobs) -> Iterator[Part]:
+        """The members as they are sent."""
         number = 0
-        for member in members:
-            if isinstance(member, bytes):
-                yield member
-                continue
-            number += 1
-            yield from self._before(number)
+        for number, member in enumerate(members, start=1):
+            yield from (_foreign(each) for each in self._foreign if each.at == number)
             change = self._own.get(number)
             if number in self._dropped:
                 continue
@@ -76,9 +72,7 @@ class Mischief:
                 yield member
             else:
                 yield from _changed(change, member, blobs)
-        for foreign in self._foreign:
-            if foreign.at > number:
-                yield from _foreign(foreign)
+        yield from (_foreign(each) for each in self._foreign if each.at > number)
 
     def ending(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """The tar with the end that it is to have; the last piece is its regular one."""
@@ -93,28 +87,19 @@ class Mischief:
         elif self._end == "junk":
             yield last + JUNK
 
-    def _before(self, number: int) -> Iterator[bytes]:
-        for foreign in self._foreign:
-            if foreign.at == number:
-                yield from _foreign(foreign)
-
 
 def _foreign(added: Added) -> Iterator[bytes]:
     """A member that nobody asked for."""
-    if added.kind in _TYPES:
-        yield _special(added)
-        return
-    build = _BUILT.get(added.kind, _file)
-    yield from build(added)
+    return _BUILT.get(added.kind, _special if added.kind in _TYPES else _file)(added)
 
 
-def _special(added: Added) -> bytes:
+def _special(added: Added) -> Iterator[bytes]:
     kind, name, target = _TYPES[added.kind]
     info = tarfile.TarInfo(added.name or name)
     info.type, info.linkname = kind, target
     if added.kind == "device":
         info.devmajor, info.devminor = 1, 3  # /dev/null
-    return _head(info)
+    yield _head(info)
 
 
 def _file(added: Added) -> Iterator[bytes]:
@@ -123,7 +108,7 @@ def _file(added: Added) -> Iterator[bytes]:
     if added.kind == "setuid":
         info.mode = 0o4755
     yield _head(info)
-    yield from _content(WORDS, info.size)
+    yield from _content(info.size)
 
 
 def _pax(added: Added) -> Iterator[bytes]:
@@ -132,7 +117,7 @@ def _pax(added: Added) -> Iterator[bytes]:
     info.size = len(WORDS)
     info.pax_headers = {"path": added.name or _NAMES["dotdot"]}
     yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    yield from _content(WORDS, info.size)
+    yield from _content(info.size)
 
 
 def _through(added: Added) -> Iterator[bytes]:
@@ -156,7 +141,7 @@ def _sparse(added: Added) -> Iterator[bytes]:
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
     yield bytes(head)
-    yield from _content(WORDS, tar.BLOCK)
+    yield from _content(tar.BLOCK)
 
 
 def _endless(added: Added) -> Iterator[bytes]:
@@ -189,25 +174,26 @@ _BUILT: Final[dict[str, Callable[[Added], Iterator[bytes]]]] = {
 }
 
 
-def _changed(change: Added, member: Item, blobs: Blobs) -> Iterator[Item | bytes]:
+def _changed(change: Added, member: Item, blobs: Blobs) -> Iterator[Part]:
     """A member that was asked for, and is not as it should be."""
     if change.kind == "missing":
-        yield tar.member(f"{member.path}.MISSING", 0, member.mtime)
+        yield _remade(replace(member, path=f"{member.path}.MISSING"), 0)
     elif change.kind == "renamed":
         yield replace(member, path=change.name or f"{member.path}.renamed")
     elif change.kind == "duplicate":
         yield member
-        size = member.size if change.size is None else change.size
-        yield tar.member(member.path, size, member.mtime)
-        yield from _content(WORDS, size)
+        yield _remade(member, member.size if change.size is None else change.size)
     elif change.kind == "oversized":
         size = member.size + (EXTRA if change.size is None else change.size)
-        yield tar.member(member.path, size, member.mtime)
-        yield from _content(WORDS, size, _pieces(member, blobs))
+        yield _remade(member, size, _pieces(member, blobs))
     else:
         size = member.size // 2 if change.size is None else min(change.size, member.size)
-        yield tar.member(member.path, size, member.mtime)
-        yield from _content(b"\0", size, _pieces(member, blobs))
+        yield _remade(member, size, _pieces(member, blobs))
+
+
+def _remade(member: Item, size: int, pieces: Iterable[bytes] = ()) -> Iterator[bytes]:
+    yield tar.member(member.path, size, member.mtime)
+    yield from _content(size, pieces)
 
 
 def _pieces(member: Item, blobs: Blobs) -> Iterator[bytes]:
@@ -219,15 +205,15 @@ def _pieces(member: Item, blobs: Blobs) -> Iterator[bytes]:
             yield data
 
 
-def _content(filling: bytes, size: int, pieces: Iterable[bytes] = ()) -> Iterator[bytes]:
-    """``size`` bytes, of ``pieces`` first and then of the filling, and the padding."""
+def _content(size: int, pieces: Iterable[bytes] = ()) -> Iterator[bytes]:
+    """``size`` bytes, of ``pieces`` first and then of words, and the padding."""
     left = size
     for piece in pieces:
         yield piece[:left]
         left -= min(left, len(piece))
         if not left:
             break
-    block = filling * (PIECE // len(filling))
+    block = WORDS * (PIECE // len(WORDS))
     while left:
         yield block[:left]
         left -= min(left, len(block))

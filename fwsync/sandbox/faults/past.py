@@ -72,17 +72,21 @@ def _view(db: sqlite3.Connection, table: str, moment: str) -> str:
     source, newest = f"main.{table} t", ""
     if table == "files":
         # A file that got a new version since is shown with the one it had.
-        of_version = [name for name in _columns(db, "versions") if name in columns]
-        for name in set(of_version) - {"created", "deleted"}:
+        of_version = set(_columns(db, "versions")) - {"created", "modified", "deleted"}
+        for name in of_version.intersection(columns):
             shown[name] = f"CASE WHEN t.version = v.version THEN t.{name} ELSE v.{name} END"
-        shown["modified"] = "CASE WHEN t.version = v.version THEN t.modified ELSE v.created END"
+        # A deletion moves the time too.
+        shown["modified"] = (
+            f"CASE WHEN t.version = v.version AND coalesce(t.deleted, '') <= {then}"
+            " THEN t.modified ELSE coalesce(v.modified, v.created) END"
+        )
         source += " JOIN main.versions v ON v.file_id = t.id"
         newest = NEWEST.format(then)
-    if "deleted" in shown:
-        shown["deleted"] = f"CASE WHEN t.deleted > {then} THEN NULL ELSE t.deleted END"
+    shown["deleted"] = f"CASE WHEN t.deleted > {then} THEN NULL ELSE t.deleted END"
     listed = ", ".join(f"{value} AS {name}" for name, value in shown.items())
     return f"SELECT {listed} FROM {source} WHERE t.created <= {then}{newest}"  # noqa: S608
 
 
 def _columns(db: sqlite3.Connection, table: str) -> list[str]:
-    return [row["name"] for row in db.execute(f"PRAGMA main.table_info({table})")]
+    """All of them, with those that are made from others, which ``table_info`` leaves out."""
+    return [row["name"] for row in db.execute(f"PRAGMA main.table_xinfo({table})")]

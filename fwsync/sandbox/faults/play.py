@@ -12,12 +12,9 @@ asked for is done, and stays done.
 
 from __future__ import annotations
 
-import json
-import secrets
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
+from http.client import responses
 from typing import Final
 
 from aiohttp import web
@@ -27,6 +24,8 @@ from fwsync.sandbox.faults.members import Mischief
 from fwsync.sandbox.faults.register import Fault
 from fwsync.sandbox.faults.script import Action, Asked
 from fwsync.sandbox.faults.wire import Inlet, Outlet, Severed, Unheard, sever
+from fwsync.sandbox.problems import request_id
+from fwsync.sandbox.site import answer
 
 Work = Callable[[], Awaitable[web.StreamResponse]]
 
@@ -110,15 +109,7 @@ def _stated(action: Action, rule: str) -> web.Response:
     if body is None:
         body = {
             "status_code": status,
-            "message": f"{_phrase(status)} (fault {rule})",
-            "request_id": f"{secrets.token_hex(4)}-{int(time.time())}",
+            "message": f"{responses.get(status, 'Unknown')} (fault {rule})",
+            "request_id": request_id(),
         }
-    text = json.dumps(body, separators=(",", ":"))
-    return web.Response(text=text, status=status, content_type="application/json")
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
+    return answer(body, status)

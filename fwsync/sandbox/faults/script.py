@@ -57,7 +57,6 @@ ForeignKind = Literal[
 ]
 #: … and what can be wrong with one of those.
 OwnKind = Literal["duplicate", "oversized", "shortened", "renamed", "missing"]
-FOREIGN: Final[tuple[str, ...]] = get_args(ForeignKind)
 OWN: Final[tuple[str, ...]] = get_args(OwnKind)
 
 
@@ -139,13 +138,6 @@ class Added(_Noun):
     at: Count = Field(1, description="before the n-th member, or the n-th member itself")
     name: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
     size: int | None = Field(None, ge=0, lt=1 << 62, description="bytes; of `many`: members")
-
-    @field_validator("name")
-    @classmethod
-    def _text(cls, name: str | None) -> str | None:
-        if name is not None and re.search("[\ud800-\udfff]", name):
-            raise ValueError("is no text")
-        return name
 
 
 class Action(_Noun):
@@ -315,11 +307,8 @@ def _parameter(asked: Asked, name: str, pattern: str | None) -> bool:
     return fnmatchcase(value, pattern)
 
 
-def parse_rules(told: Any, *, where: str = "") -> tuple[Rule, ...]:
+def parse_rules(told: Any) -> tuple[Rule, ...]:
     """Rules from what JSON or TOML hold: one rule, a list, or ``{"rules": [...]}``.
-
-    Args:
-        where: stands before the key in a message, such as the path of a file and a colon.
 
     Raises:
         UsageError: one cannot be played; the message names the rule and the key.
@@ -327,30 +316,28 @@ def parse_rules(told: Any, *, where: str = "") -> tuple[Rule, ...]:
     listed = told
     if isinstance(told, Mapping) and not set(told) & set(Rule.model_fields):
         if others := [key for key in told if key != "rules"]:
-            raise UsageError(
-                f"{where}{others[0]}: there is no such key; a script has rules", hint=HINT
-            )
+            raise UsageError(f"{others[0]}: there is no such key; a script has rules", hint=HINT)
         listed = told.get("rules", ())
     if isinstance(listed, (Mapping, Rule)):
         listed = [listed]
     if not isinstance(listed, Sequence) or isinstance(listed, (str, bytes, bytearray)):
-        raise UsageError(f"{where}a script is a list of rules", hint=HINT)
+        raise UsageError("a script is a list of rules", hint=HINT)
     if len(listed) > MAX_RULES:
-        raise UsageError(f"{where}a script has at most {MAX_RULES} rules", hint=HINT)
-    rules = tuple(_rule(one, number, where) for number, one in enumerate(listed))
+        raise UsageError(f"a script has at most {MAX_RULES} rules", hint=HINT)
+    rules = tuple(_rule(one, number) for number, one in enumerate(listed))
     names = [rule.id for rule in rules if rule.id]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"{where}two rules have the id {twice[0]!r}", hint=HINT)
+        raise UsageError(f"two rules have the id {twice[0]!r}", hint=HINT)
     return rules
 
 
-def _rule(told: Any, number: int, where: str) -> Rule:
+def _rule(told: Any, number: int) -> Rule:
     if isinstance(told, Rule):
         return told
     try:
         return Rule.model_validate(dict(told) if isinstance(told, Mapping) else told)
     except (ValidationError, RecursionError) as error:
-        raise UsageError(f"{where}rules[{number}]{_what(error)}", hint=HINT) from error
+        raise UsageError(f"rules[{number}]{_what(error)}", hint=HINT) from error
 
 
 def _what(error: ValidationError | RecursionError) -> str:

@@ -5,6 +5,7 @@ Source: the table of file types of scitran/core (2018), the server Flywheel grew
 
 from __future__ import annotations
 
+import re
 from mimetypes import MimeTypes
 
 EXTENSIONS: dict[str, tuple[str, ...]] = {
@@ -55,6 +56,7 @@ _MIME = MimeTypes()  # the table built in, not that of the machine
 _MIME.add_type("application/dicom", ".dcm")
 _MIME.add_type("application/x-nifti", ".nii")
 OCTETS = "application/octet-stream"
+_SENDABLE = re.compile(r"[!-~][ -~]{0,254}")
 
 
 def file_type(name: str) -> str | None:
@@ -73,3 +75,8 @@ def mimetype(name: str) -> str:
     if encoding is not None:
         return f"application/{encoding}"
     return guess or OCTETS
+
+
+def sendable(told: str) -> str:
+    """A MIME type as a header can have it; that of plain bytes where none can."""
+    return told if _SENDABLE.fullmatch(told) else OCTETS

@@ -1,8 +1,7 @@
 """Headers of a tar stream: files and symbolic links, GNU style for what ustar cannot say.
 
 Long names come as GNU ``L`` members, long targets of links as ``K`` members, sizes of 8 GiB and
-more as base-256 numbers. The archive
-ends with two zero blocks and is not padded to 10240 bytes.
+more as base-256 numbers. ``END`` is two zero blocks; nothing here pads to 10240 bytes.
 
 Source: the stream of scitran/core (2018) as observed; the GNU tar manual, "Basic Tar Format".
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -24,8 +24,6 @@ from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.kept.render import inputs_of
 from fwsync.sandbox.problems import invalid, missing
 from fwsync.sandbox.site import Call, answer
-
-Json = dict[str, Any]
 
 #: What the list of all analyses at one level below a container narrows to: the last step down.
 _LEVEL: Final = {

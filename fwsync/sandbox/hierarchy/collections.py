@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from fwsync.sandbox.hierarchy.containers import list_kind
+from fwsync.sandbox.hierarchy.containers import create_granted, list_kind, own_grant
 from fwsync.sandbox.kept import tree
 from fwsync.sandbox.kept.access import Place
 from fwsync.sandbox.kept.listing import Where, granted
@@ -24,7 +24,7 @@ from fwsync.sandbox.site import Call, answer
 Json = dict[str, Any]
 
 #: What can be put in: every acquisition at or below a node of these levels.
-LEVELS: Final = ("project", "subject", "session", "acquisition")
+LEVELS: Final = tree.KINDS[1:]
 
 _MEMBERS: Final = "(SELECT acquisition_id FROM collection_members WHERE collection_id = ?)"
 _SESSIONS: Final = (
@@ -39,11 +39,9 @@ async def create(call: Call) -> web.Response:
     new = tree.new_container("collection", body)
     new.doc["curator"] = call.caller.id
     contents = await _contents(call, body)
-    curator = [{"_id": call.caller.id, "access": "admin"}] if call.caller.kind == "user" else []
 
     def write(pen: Pen) -> str:
-        made = tree.create(pen, new)
-        tree.set_permissions(pen, made, curator, replace=False)
+        made = create_granted(pen, new, own_grant(call.caller))
         _apply(pen, made, *contents)
         return made
 
@@ -91,30 +89,22 @@ async def _contents(call: Call, body: Json) -> tuple[str, list[Place]]:
 
 
 def _apply(pen: Pen, collection: str, operation: str, nodes: list[Place]) -> None:
-    below = (
-        "WITH RECURSIVE below (id, kind) AS (SELECT id, kind FROM containers WHERE id = ?2 UNION"
-        " ALL SELECT c.id, c.kind FROM containers c JOIN below ON c.parent_id = below.id"
-        " WHERE c.deleted IS NULL) "
-    )
     what = (
-        "INSERT OR IGNORE INTO collection_members SELECT ?1, id FROM below"
-        " WHERE kind = 'acquisition'"
+        "INSERT OR IGNORE INTO collection_members SELECT ?2, id FROM containers"
+        " WHERE kind = 'acquisition' AND id IN (SELECT id FROM below)"
         if operation == "add"
-        else "DELETE FROM collection_members WHERE collection_id = ?1"
+        else "DELETE FROM collection_members WHERE collection_id = ?2"
         " AND acquisition_id IN (SELECT id FROM below)"
     )
     for node in nodes:
-        pen.db.execute(below + what, (collection, node.id))
+        pen.db.execute(tree.BELOW + what, (node.id, collection))
 
 
 async def sessions(call: Call) -> web.Response:
     """``GET /collections/{id}/sessions``: those that an acquisition of it belongs to."""
     place = await call.place(call.part("id"), "ro")
-    return await list_kind(
-        call,
-        "session",
-        Where(("c.kind = 'session'", f"c.id IN {_SESSIONS}"), (place.id,)),
-    )
+    where = Where(("c.kind = 'session'", f"c.id IN {_SESSIONS}"), (place.id,))
+    return await list_kind(call, "session", where)
 
 
 async def acquisitions(call: Call) -> web.Response:

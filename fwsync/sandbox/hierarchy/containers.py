@@ -19,37 +19,23 @@ from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
 
-_COLUMNS = {
-    "_id": "id",
-    "label": "label",
-    "parents.group": "group_id",
-    "parents.project": "project_id",
-    "parents.subject": "subject_id",
-    "parents.session": "session_id",
-}
+
+def _texts(above: Sequence[str]) -> dict[str, str]:
+    parents = {f"parents.{kind}": f"{kind}_id" for kind in above}
+    return {"_id": "id", "label": "label"} | parents
+
+
 #: The keys of each kind that a column holds; a container is not among its own parents.
-_TEXTS = {
-    kind: {key: name for key, name in _COLUMNS.items() if key != f"parents.{kind}"}
-    for kind in ("project", "subject", "session", "acquisition")
-}
-_TEXTS["group"] = {"_id": "id", "label": "label"}
-_TEXTS["project"] = {
-    k: v for k, v in _TEXTS["project"].items() if k in ("_id", "label", "parents.group")
-}
+_TEXTS = {kind: _texts(tree.KINDS[:at]) for at, kind in enumerate(tree.KINDS)}
 _TEXTS["subject"] |= {"code": "label"}
-_TEXTS["analysis"] = _COLUMNS | {
-    "parents.acquisition": "acquisition_id",
-    "parent.id": "parent_id",
-}
-_TEXTS["collection"] = _TEXTS["group"]
+_TEXTS["analysis"] = _texts(tree.KINDS) | {"parent.id": "parent_id"}
+_TEXTS["collection"] = _texts(())
 _SUBJECT = "(SELECT s.label FROM containers s WHERE s.id = c.subject_id)"
 _ORDERS = {
     "revision": "c.revision",
-    "parents.acquisition": "c.acquisition_id",
     "subject._id": "c.subject_id",
     "subject.label": _SUBJECT,
     "subject.code": _SUBJECT,
-    "parent.id": "c.parent_id",
 }
 
 
@@ -67,7 +53,7 @@ def source(kind: str, *, with_files: bool, grants: Grants | None = None) -> Sour
         _TEXTS[kind],
         ids_grow=kind != "group",
         unless_null={"parents.group": "project_id"},  # or it is the id of a collection
-        orders=_ORDERS | ({"code": "c.label"} if kind == "subject" else {}),
+        orders=_ORDERS,
     )
 
 
@@ -80,23 +66,25 @@ async def create(call: Call) -> web.Response:
     need: Access = "admin" if call.kind == "project" else "rw"
     parent_kind = "" if new.subject_label is not None else tree.PARENT_OF[call.kind]
     await call.place(new.parent or "", need, parent_kind)
-    permissions = tree.read_permissions(body.get("permissions"))
+    told = body.get("permissions")
+    tree.read_permissions(told)
     # Making something hides and moves nothing; only a project comes with a grant.
-    write = call.site.write_tree if call.kind == "project" else call.site.records.write
-    made = await write(_create, new, permissions, call.caller)
-    return answer({"_id": made})
+    if call.kind != "project":
+        return answer({"_id": await call.site.records.write(tree.create, new)})
+    entries = [*own_grant(call.caller), *(told or ())]
+    return answer({"_id": await call.site.write_tree(create_granted, new, entries)})
 
 
-def _create(
-    pen: Pen, new: tree.NewContainer, permissions: list[tuple[str, str]], caller: Caller
-) -> str:
+def create_granted(pen: Pen, new: tree.NewContainer, entries: Sequence[Json]) -> str:
+    """Make a container that comes with grants; returns its id."""
     made = tree.create(pen, new)
-    if new.kind == "project":
-        if caller.kind == "user" and caller.id is not None:
-            permissions = [(caller.id, "admin"), *permissions]
-        entries = [{"_id": user, "access": access} for user, access in permissions]
-        tree.set_permissions(pen, made, entries, replace=False)
+    tree.set_permissions(pen, made, entries, replace=False)
     return made
+
+
+def own_grant(caller: Caller) -> list[Json]:
+    """What a user is granted on what they make; a device needs no grant."""
+    return [{"_id": caller.id, "access": "admin"}] if caller.kind == "user" else []
 
 
 async def _create_group(call: Call, body: Json) -> web.Response:
@@ -105,16 +93,14 @@ async def _create_group(call: Call, body: Json) -> web.Response:
     if not isinstance(group, str) or not tree.GROUP_ID.fullmatch(group):
         raise invalid("the _id of a group has 2 to 32 characters: a-z 0-9 . @ _ -")
     new = tree.new_container("group", body)
-    entries = body.get("permissions")
-    tree.read_permissions(entries)
+    told = body.get("permissions")
+    tree.read_permissions(told)
 
     def write(pen: Pen) -> bool:
         is_new = tree.upsert_group(pen, group, new)
-        if entries is not None:
+        if is_new or told is not None:
+            entries = own_grant(call.caller) if told is None else told
             tree.set_permissions(pen, group, entries, replace=True)
-        elif is_new and call.caller.id is not None:
-            given = [{"_id": call.caller.id, "access": "admin"}]
-            tree.set_permissions(pen, group, given, replace=True)
         return is_new
 
     is_new = await call.site.write_tree(write)
@@ -164,49 +150,47 @@ async def list_kind(call: Call, kind: str, where: Where) -> web.Response:
     grants = await call.site.grants(call.caller)
     shown = source(kind, with_files=call.with_files or "files" in keys, grants=grants)
     where = granted(grants, where.also("c.deleted IS NULL"), "c", groups=kind == "group")
-    return await answer_page(
-        call,
-        shown,
-        where,
-        query,
-        always="pagination" in call.accepts,
-        drop="" if call.with_files else "files",
-    )
+    shape = None if call.with_files else _without_files
+    return await answer_page(call, shown, where, query, shape=shape)
+
+
+def _without_files(_: sqlite3.Connection, entries: list[Json]) -> list[Json]:
+    """They may have been needed for the filter."""
+    return [{name: entry[name] for name in entry if name != "files"} for entry in entries]
 
 
 async def permissions(call: Call) -> web.Response:
-    """``GET /{groups|projects}/{id}/permissions``, and ``…/{user}`` for one of them."""
+    """``GET /{cont}/{id}/permissions``, and ``…/{user}`` for one of them."""
     place = await call.place(call.part("id"), "ro")
     entry = await call.read(load, place.id, with_files=False)
-    granted = (entry or {}).get("permissions", [])
+    given = (entry or {}).get("permissions", [])
     user = call.parts.get("user")
     if user is None:
-        return answer(granted)
-    for one in granted:
+        return answer(given)
+    for one in given:
         if one["_id"] == user:
             return answer(one)
     raise missing(f"{user} has no permission on {place.kind} {place.id}")
 
 
 async def grant(call: Call) -> web.Response:
-    """``POST`` one permission, or ``PUT`` one or, as a list, all of them."""
+    """``POST`` one permission, or ``PUT`` one or, as a list and for nobody in particular, all."""
     place = await call.place(call.part("id"), "admin")
     body = await call.json()
     user = call.parts.get("user")
-    if user is not None and isinstance(body, dict):
-        body = {"_id": user, **body}
-    entries = body if isinstance(body, list) else [body]
-    replace = isinstance(body, list)
-    await call.site.write_tree(tree.set_permissions, place.id, entries, replace=replace)
-    if replace:
+    if user is None and isinstance(body, list) and call.request.method == "PUT":
+        await call.site.write_tree(tree.set_permissions, place.id, body, replace=True)
         return answer({"modified": 1})
+    if user is not None and isinstance(body, dict):
+        body = body | {"_id": user}
     name, access = tree.read_permission(body)
+    await call.site.write_tree(tree.set_permissions, place.id, [body], replace=False)
     roles = {"role_ids": [ROLES[access]]} if place.kind == "project" else {}
     return answer({"_id": name, "access": access, **roles})
 
 
 async def revoke(call: Call) -> web.Response:
-    """``DELETE /{groups|projects}/{id}/permissions/{user}``."""
+    """``DELETE /{cont}/{id}/permissions/{user}``."""
     place = await call.place(call.part("id"), "admin")
     user = call.part("user")
     if user == call.caller.id and not call.caller.root:

@@ -45,7 +45,7 @@ async def add(call: Call) -> web.Response:
         doc["notes"] = [*(doc.get("notes") or []), note]
         return note
 
-    return answer(await targets.add_to(call, write))
+    return answer(await targets.change_container(call, write))
 
 
 async def change(call: Call) -> web.Response:
@@ -56,7 +56,7 @@ async def change(call: Call) -> web.Response:
         note = _own(call, doc, wanted)
         note |= {"text": text, "modified": pen.now, "timestamp": pen.now}
 
-    await targets.add_to(call, write)
+    await targets.change_container(call, write)
     return answer(1)
 
 
@@ -68,7 +68,7 @@ async def remove(call: Call) -> web.Response:
         _own(call, doc, wanted)
         doc["notes"] = [note for note in doc["notes"] if note["_id"] != wanted]
 
-    await targets.add_to(call, write)
+    await targets.change_container(call, write)
     return answer({"deleted": 1, "not_found": 0, "delete_scheduled": 0})
 
 

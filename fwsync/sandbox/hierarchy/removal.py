@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
+from fwsync.sandbox import targets
 from fwsync.sandbox.kept import catalog, tree
 from fwsync.sandbox.kept.access import Access, Place, check
 from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.problems import ApiError, invalid, missing, unprocessable
 from fwsync.sandbox.site import Call, answer
-from fwsync.sandbox.targets import whole
-
-FileRow = Mapping[str, Any] | sqlite3.Row
+from fwsync.sandbox.targets import FileRow
 
 REASONS: Final = (
     "duplicate_data",
@@ -156,18 +154,14 @@ def _has_original(db: sqlite3.Connection, place: Place) -> bool:
 
 async def file_by_name(call: Call) -> web.Response:
     """``DELETE /{cont}/{id}/files/{name}``."""
-    place = await call.place(call.part("id"), "rw")
-    row = await call.read(catalog.by_name, place.id, call.part("name"))
-    return await _delete_file(call, row)
+    return await _delete_file(call, await targets.newest(call, "rw"))
 
 
 async def file(call: Call) -> web.Response:
     """``DELETE /files/{file_id}``; ``version=`` an older one takes that version alone."""
-    row = await call.read(catalog.by_id, call.part("file_id"))
-    if row is not None:
-        await call.place(row["container_id"], "rw", "")
-    version = whole(call, "version") or 0
-    if row is None or version in (0, row["version"]):
+    row = await targets.newest(call, "rw")
+    version = targets.whole(call, "version") or row["version"]
+    if version == row["version"]:
         return await _delete_file(call, row)
     old = await call.read(catalog.at_version, row, version)
     if old is None:
@@ -193,9 +187,7 @@ async def files(call: Call) -> web.Response:
     return _result(gone, len(wanted) - gone)
 
 
-async def _delete_file(call: Call, row: sqlite3.Row | None) -> web.Response:
-    if row is None:
-        raise missing("no such file")
+async def _delete_file(call: Call, row: FileRow) -> web.Response:
     await _check_file(call, row)
     gone = await call.site.records.write(catalog.delete, row["id"], _reason(call))
     return _result(gone, 1 - gone)

@@ -5,16 +5,12 @@ Source: the routes of SDK 23 and what their descriptions say; core18 for what is
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from fwsync.sandbox import targets
 from fwsync.sandbox.kept import metadata
 from fwsync.sandbox.problems import missing
 from fwsync.sandbox.site import Call, answer
-
-Json = dict[str, Any]
 
 
 async def listing(call: Call) -> web.Response:

@@ -14,7 +14,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -22,7 +22,6 @@ from multidict import MultiDict
 
 from fwsync.sandbox.hierarchy.containers import source
 from fwsync.sandbox.kept.access import Grants
-from fwsync.sandbox.kept.filters import Clause, Filter, Value
 from fwsync.sandbox.kept.listing import GIVEN, ListQuery, Where, granted, list_query, page
 from fwsync.sandbox.kept.tree import KINDS, PLURAL
 from fwsync.sandbox.pages import answer_page
@@ -35,11 +34,7 @@ MAX_DEPTH: Final = 8  # levels of a request; the tree itself has five
 _OPTIONS: Final = {"fields", "filter", "sort", "limit", "join_origin", "join-origin"}
 _KIND_OF: Final = {PLURAL[kind]: kind for kind in (*KINDS, "analysis")}
 _FILES: Final = frozenset({"files", "inputs", "analyses"})  # what has files in it
-HIDDEN: Final = "info"  # of a container; too large for a list
-#: The columns that the far end of an edge stands in.
-_COLUMNS: Final = {"_id": "c.id", "parent.id": "c.parent_id"} | {
-    f"parents.{kind}": f"c.{kind}_id" for kind in KINDS
-}
+HIDDEN: Final = "info"  # of containers and files; too large for a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +68,7 @@ async def graph(call: Call) -> web.Response:
     """``GET /tree/graph``: what can be joined to what."""
     return answer(
         {
-            level: {
-                "connections": {
-                    name: {
-                        "collection": edge.collection,
-                        "local": edge.local,
-                        "foreign": edge.foreign,
-                        "order": edge.order,
-                    }
-                    for name, edge in edges.items()
-                }
-            }
+            level: {"connections": {name: asdict(edge) for name, edge in edges.items()}}
             for level, edges in GRAPH.items()
         }
     )
@@ -116,28 +101,20 @@ async def fetch(call: Call) -> web.Response:
     body = await call.json_object()
     if len(body) != 1 or not body.keys() <= GRAPH.keys():
         raise invalid(f"the body names one of {', '.join(GRAPH)}")
-    level = next(iter(body))
-    told = list_query(call.request.query)
-    root = _branch(level, body[level], told)
+    [(level, told)] = body.items()
+    root = _branch(level, told, list_query(call.request.query))
     grants = await call.site.grants(call.caller)
-    as_page = "pagination" in call.accepts
-    query = root.query.at_most(call.site.switches.page_limit)
+    where = Where(("c.deleted IS NULL", "c.kind = ?"), (root.kind,))
+    where = granted(grants, where, "c", groups=root.kind == "group")
+    shown = source(root.kind, with_files=root.with_files, grants=grants)
 
-    def find(db: sqlite3.Connection) -> bytes:
-        where = Where(("c.deleted IS NULL", "c.kind = ?"), (root.kind,))
-        where = granted(grants, where, "c", groups=root.kind == "group")
-        shown = source(root.kind, with_files=root.with_files, grants=grants)
-        found = page(db, shown, where, query, total=-1 if as_page else None)
-        entries: object = _chosen(db, root, found.results, grants)
-        if as_page:
-            count = len(found.results)
-            entries = {"total": found.total, "count": count, "results": entries}
-        return json.dumps(entries, separators=(",", ":")).encode()
+    def choose(db: sqlite3.Connection, entries: list[Json]) -> list[Json]:
+        return _chosen(db, root, entries, grants)
 
-    return answer(await call.read(find))
+    return await answer_page(call, shown, where, root.query, shape=choose)
 
 
-def _branch(level: str, told: object, outer: ListQuery | None = None, depth: int = 0) -> Branch:
+def _branch(level: str, told: object, outer: ListQuery | None = None, depth: int = 1) -> Branch:
     """Read one level.
 
     Args:
@@ -157,7 +134,7 @@ def _branch(level: str, told: object, outer: ListQuery | None = None, depth: int
     if not isinstance(fields, list) or not all(isinstance(one, str) for one in fields):
         raise invalid(f"{level} needs fields, a list of texts")
     options = {name: told[name] for name in ("filter", "sort", "limit") if told.get(name)}
-    if options and not _is_container(level):
+    if options and level not in _KIND_OF:
         raise invalid("files are not filtered, sorted or limited in a tree")
     inner = list_query(MultiDict({name: str(value) for name, value in options.items()}))
     query = inner if outer is None else _joined_queries(inner, outer)
@@ -167,10 +144,6 @@ def _branch(level: str, told: object, outer: ListQuery | None = None, depth: int
         if name in told
     }
     return Branch(level, tuple(tuple(one.split(".")) for one in fields), query, joins)
-
-
-def _is_container(level: str) -> bool:
-    return level in _KIND_OF
 
 
 def _joined_queries(inner: ListQuery, outer: ListQuery) -> ListQuery:
@@ -207,11 +180,11 @@ def _neighbours(
     if edge.collection == "files":
         return [[_pick(file, inner.fields) for file in entry["files"]] for entry in entries]
     local = [_value(entry, edge.local) for entry in entries]
+    shown = source(inner.kind, with_files=inner.with_files, grants=grants)
     where = Where(("c.deleted IS NULL", "c.kind = ?"), (inner.kind,))
-    where = where.also(GIVEN.format(_COLUMNS[edge.foreign]), json.dumps(list(set(local))))
+    where = where.also(GIVEN.format(shown.column(edge.foreign)), json.dumps(list(set(local))))
     where = granted(grants, where, "c", groups=inner.kind == "group")
     everything = replace(inner.query, limit=None)
-    shown = source(inner.kind, with_files=inner.with_files, grants=grants)
     found = page(db, shown, where, everything, total=None).results
     by_key: dict[str, list[int]] = defaultdict(list)
     for at, entry in enumerate(found):
@@ -260,19 +233,10 @@ async def catalogue(call: Call) -> web.Response:
 
     where = Where(("c.deleted IS NULL", "c.kind = 'project'"))
     where = granted(await call.site.grants(call.caller), where, "c")
-    query = _searched(list_query(call.request.query), call.query("search_string") or "")
+    if text := call.query("search_string"):  # in any case
+        where = where.also("c.label REGEXP ?", f"(?i){re.escape(text)}")
+    query = list_query(call.request.query)
     return await answer_page(call, replace(plain, render=render), where, query, always=True)
-
-
-def _searched(query: ListQuery, text: str) -> ListQuery:
-    """With one more clause: the label contains a text, in any case."""
-    if not text:
-        return query
-    pattern = re.compile(f"(?i){re.escape(text)}")
-    clause = Clause("label", "=~", (Value(text, text),), pattern)
-    clauses = (*query.filter.clauses, clause)
-    known_as = repr((query.filter_text, text))  # the total is remembered under this name
-    return replace(query, filter=Filter(clauses), filter_text=known_as)
 
 
 def _catalogued(entry: Json) -> Json:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from fwsync.sandbox.kept.access import Grants, Place
 from fwsync.sandbox.kept.listing import GIVEN, Where, granted
-from fwsync.sandbox.problems import invalid
+from fwsync.sandbox.problems import invalid, refuse_others
 from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
@@ -61,9 +61,7 @@ def _may_see(grants: Grants | None, place: Place) -> bool:
 
 
 def _wanted(body: Json, allowed: set[str]) -> dict[str, list[str]]:
-    if unknown := sorted(set(body) - LEVELS.keys() - allowed):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")
+    refuse_others(body, LEVELS.keys() | allowed)
     told = {name: _texts(body, name) for name in LEVELS}
     if all(uids is None for uids in told.values()):
         raise invalid("sessions or acquisitions is required")

@@ -1,7 +1,7 @@
 """What a caller may: grants, roles, and where a container lies.
 
-Its one rule: a grant is given on a group or a project and holds for everything below; the higher
-of the two counts. An admin, and a device, may do everything.
+Its one rule: a grant is given on a group, a project or a collection and holds for everything below;
+the higher of two counts. An admin, and a device, may do everything.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What one user was given: access by the id of a group or project."""
+    """What one user was given: access by the id of a group, project or collection."""
 
     by_id: dict[str, str] = field(default_factory=dict)
     #: Groups that hold a project with a grant: they can be seen, though not changed.

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 from fwsync.sandbox.kept import sidecar
@@ -108,7 +109,7 @@ class Member:
         return int(datetime.fromisoformat(self.modified).timestamp())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sidecar:
     """The metadata of a container or a file, as a file beside it."""
 
@@ -118,10 +119,10 @@ class Sidecar:
     metadata: Json
     modified: str
 
-    @property
+    @cached_property
     def content(self) -> bytes:
         """The bytes of the file."""
-        return sidecar.content(self.metadata)
+        return json.dumps(self.metadata).encode()
 
     @property
     def size(self) -> int:
@@ -135,6 +136,8 @@ class Sidecar:
 
 
 Item = Member | Sidecar
+#: What a spoilt tar is made of: bytes stand between the members, and are made while they are read.
+Part = Item | Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Blobs:
 
     def incoming(self) -> Incoming:
         """A new blob on its way in."""
-        return Incoming(self, self.aside())
+        return Incoming(self)
 
     def aside(self) -> Path:
         """A new name for bytes that are on their way; what is left there goes at the next start."""
@@ -70,46 +70,44 @@ class Blobs:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
-    def submit(self, work: Callable[[], T]) -> Future[T]:
+    def submit(self, work: Callable[[], object]) -> None:
         """Do file work on one of the threads, without waiting."""
-        return self._threads.submit(work)
+        self._threads.submit(work)
 
     def close(self) -> None:
         """Wait for the threads. Blocks; call it from a thread."""
         self._threads.shutdown(wait=True)
 
-    def publish(self, file: BinaryIO, aside: Path, sha384: str, size: int) -> None:
-        """Flush and rename a file that is complete. Closes it."""
-        with file:
-            file.flush()
-            if self.durable or size >= SYNC_FROM:
-                os.fsync(file.fileno())
-        place = self.path(sha384)
+    def publish(self, aside: Path, blob: Blob) -> None:
+        """Flush and rename a file that is complete."""
+        if self.durable or blob.size >= SYNC_FROM:
+            _sync(aside)
+        place = self.path(blob.sha384)
         try:
             aside.replace(place)
         except FileNotFoundError:  # the first of its folder
             place.parent.mkdir(exist_ok=True)
             aside.replace(place)
         if self.durable:
-            _sync_folder(place.parent)
+            _sync(place.parent)
 
 
-class Incoming:
-    """A blob on its way in: ``write`` … ``seal``, or ``abandon``.
+class Aside:
+    """Bytes on their way to a file aside: ``write`` …, then the end of a subclass, or ``abandon``.
 
-    Small ones stay in memory until they are sealed, and cost one hop to a thread; of large ones
-    no more than two times ``KEEP_IN_MEMORY`` is held.
+    No more than two times ``KEEP_IN_MEMORY`` is held, and no file is open between two writes.
+
+    Args:
+        hashes: by name, of all that is written.
     """
 
-    def __init__(self, blobs: Blobs, aside: Path) -> None:
+    def __init__(self, blobs: Blobs, *hashes: str) -> None:
         self._blobs = blobs
-        self._aside = aside
-        self._hash = hashlib.sha384(usedforsecurity=False)
-        self._file: BinaryIO | None = None
+        self._path = blobs.aside()
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in hashes}
         self._pending: list[bytes] = []
         self._held = 0
         self._flushing: asyncio.Future[None] | None = None
-        self._touched = False  # a thread was sent to the disk
         self._over = False
         # A cancelled wait leaves its thread at work; the lock keeps `_discard` out of its way.
         self._lock = threading.Lock()
@@ -123,91 +121,86 @@ class Incoming:
         self.size += len(data)
         if self._held >= KEEP_IN_MEMORY:
             await self._settle()
-            pending, self._pending, self._held = self._pending, [], 0
-            self._touched = True
-            self._flushing = asyncio.ensure_future(self._blobs.run(self._append, pending))
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether all of it is still in memory, so that sealing it is short work."""
-        return not self._touched
-
-    def seal_here(self) -> Blob:
-        """:meth:`seal` on the thread of the caller, for what is still in memory."""
-        self._touched = True
-        sha384 = self._finish()
-        self._over = True
-        return Blob(sha384, self.size)
-
-    async def seal(self) -> Blob:
-        """The last byte has come: put the blob in its place."""
-        await self._settle()
-        self._touched = True
-        sha384 = await self._blobs.run(self._finish)
-        self._over = True
-        return Blob(sha384, self.size)
+            self._flushing = asyncio.ensure_future(self._blobs.run(self._append, self._taken()))
 
     def abandon(self) -> None:
-        """Forget it, whatever state it is in; harmless after ``seal``. Does not wait."""
+        """Forget it, whatever state it is in; harmless when it is complete. Does not wait."""
         if not self._over:
             self._over = True
             if self._flushing is not None:
                 self._flushing.cancel()
-            if self._touched:
-                self._blobs.submit(self._discard)
+            self._blobs.submit(self._discard)
 
     async def _settle(self) -> None:
         if self._flushing is not None:
             flushing, self._flushing = self._flushing, None
             await flushing
 
+    def _taken(self) -> list[bytes]:
+        pending, self._pending, self._held = self._pending, [], 0
+        return pending
+
     def _append(self, pending: list[bytes]) -> None:
         with self._lock:
-            if self._over:
-                return
-            if self._file is None:
-                self._file = self._aside.open("xb", buffering=0)
-            for data in pending:
-                self._hash.update(data)
-                _write_all(self._file, data)
-
-    def _finish(self) -> str:
-        if self._file is None:  # never left memory
-            for data in self._pending:
-                self._hash.update(data)
-            if self._blobs.path(self._hash.hexdigest()).exists():
-                return self._hash.hexdigest()
-            self._write_small(b"".join(self._pending))
-        else:
-            self._append(self._pending)
-            self._pending = []
-        sha384 = self._hash.hexdigest()
-        with self._lock:
-            if self._file is not None and not self._over:
-                self._blobs.publish(self._file, self._aside, sha384, self.size)
-        return sha384
-
-    def _write_small(self, data: bytes) -> None:
-        with self._lock:
             if not self._over:
-                self._file = self._aside.open("xb", buffering=0)
-                _write_all(self._file, data)
+                self._hash(pending)
+                self._store(pending)
+
+    def _hash(self, pending: list[bytes]) -> None:
+        for one in self._hashes.values():
+            for data in pending:
+                one.update(data)
+
+    def _store(self, pending: list[bytes]) -> None:
+        with self._path.open("ab") as file:
+            file.writelines(pending)
 
     def _discard(self) -> None:
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._aside.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+class Incoming(Aside):
+    """A blob on its way in: ``write`` … ``seal``, or ``abandon``.
+
+    Small ones stay in memory until they are sealed, and cost one hop to a thread.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs, "sha384")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it is still in memory, so that sealing it is short work."""
+        return self._held == self.size
+
+    def seal_here(self) -> Blob:
+        """:meth:`seal` on the thread of the caller, for what is still in memory."""
+        blob = self._finish()
+        self._over = True
+        return blob
+
+    async def seal(self) -> Blob:
+        """The last byte has come: put the blob in its place."""
+        await self._settle()
+        blob = await self._blobs.run(self._finish)
+        self._over = True
+        return blob
+
+    def _finish(self) -> Blob:
+        with self._lock:
+            is_small, pending = self.in_memory, self._taken()
+            self._hash(pending)
+            blob = Blob(self._hashes["sha384"].hexdigest(), self.size)
+            is_known = is_small and self._blobs.path(blob.sha384).exists()
+            if not is_known and not self._over:
+                self._store(pending)
+                self._blobs.publish(self._path, blob)
+            return blob
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -165,7 +165,8 @@ def overwrite(pen: Pen, place: Place, told: Json) -> bool:
     if doc | wanted == doc and new_label == label:
         return False
     if new_label != label:
-        tree.change(pen, place, {"label": new_label})
+        parent = getattr(place, tree.PARENT_OF[place.kind])
+        tree.check_label_is_free(pen.db, place.kind, parent, new_label)
     tree.keep(pen, place.id, new_label, doc | wanted)
     return True
 

@@ -54,12 +54,14 @@ def store(
     *,
     keep_metadata: bool = False,
     hash_known: bool = True,
+    origin: Json | None = None,
 ) -> list[sqlite3.Row]:
     """Record files, each as the next version of its name; returns the rows.
 
     Args:
         keep_metadata: of a file that is there, keep type, tags, info and the like.
         hash_known: the API tells the hash; without, it is empty.
+        origin: what is told of the caller, if not only kind and id.
 
     Raises:
         ApiError: 404, the container was deleted meanwhile.
@@ -67,9 +69,9 @@ def store(
     now = load_place(pen.db, place.id)  # it may have been moved while the bytes came
     if now is None:
         raise missing(f"no such {place.kind}: {place.id}")
-    origin = json.dumps({"type": caller.kind, "id": caller.id})
+    told = json.dumps(origin or {"type": caller.kind, "id": caller.id})
     return [
-        _store(pen, now, arrival, origin, keep_metadata=keep_metadata, hash_known=hash_known)
+        _store(pen, now, arrival, told, keep_metadata=keep_metadata, hash_known=hash_known)
         for arrival in arrivals
     ]
 
@@ -218,7 +220,6 @@ def edit(pen: Pen, file_id: str, work: Callable[[Json], T]) -> T:
         "UPDATE versions SET type = ?, doc = ?, modified = ? WHERE file_id = ? AND version = ?",
         (*changed, row["version"]),
     )
-    pen.keep_time()
     return result
 
 

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any, Final
 
 from fwsync.sandbox.kept import metadata, moments
-from fwsync.sandbox.problems import invalid
+from fwsync.sandbox.problems import invalid, refuse_others
 
 Json = dict[str, Any]
 Reader = Callable[[str, Any], Any]
@@ -178,10 +178,7 @@ def read(kind: str, body: Json, *, allowed: Set[str]) -> Json:
         ApiError: 400, a field is unknown or has the wrong type.
     """
     readers = _EVERY | _OF_KIND[kind]
-    unknown = set(body) - readers.keys() - allowed
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")
+    refuse_others(body, readers.keys() | allowed)
     return {
         name: EMPTY.get(name) if value is None else readers.get(name, _any)(name, value)
         for name, value in body.items()

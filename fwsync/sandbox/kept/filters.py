@@ -1,8 +1,8 @@
 r"""The filter language of lists: ``label=sub-01,created>2020-01-01,info.a.b=~^x``.
 
 Clauses are joined by commas, all must hold. A key is a dotted path into the JSON of the entry; a
-list on the way means "any of them". Its one rule: :meth:`Filter.accepts` is the meaning;
-:meth:`Filter.narrow` only tells SQL what may be left out early.
+list on the way means "any of them". Its one rule: :meth:`Filter.accepts` is the meaning,
+whatever a database is asked to leave out early.
 
 ====================  ============================================================
 ``=  !=``             equal, or not; ``null`` also stands for "is not there"

@@ -13,7 +13,7 @@ import hmac
 import secrets
 import sqlite3
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,7 +29,7 @@ SHORT_KEY: Final = 18  # characters; source: core18
 SEEN_EVERY: Final = 1.0  # seconds; a busy device is not written down more often
 
 _ALL: Final = (
-    "SELECT k.id, k.key, k.expires, k.owner_kind, k.owner_id, u.root, u.id IS NULL AS is_device,"
+    "SELECT k.id, k.key, k.expires, k.owner_kind, k.owner_id, u.root,"
     " coalesce(u.disabled, d.disabled) AS disabled, d.name FROM keys k"
     " LEFT JOIN users u ON k.owner_kind = 'user' AND u.id = k.owner_id AND u.deleted IS NULL"
     " LEFT JOIN devices d ON k.owner_kind = 'device' AND d.id = k.owner_id AND d.deleted IS NULL"
@@ -152,7 +152,7 @@ def _holder(row: sqlite3.Row) -> Holder:
 
 
 def _device(device: str, name: str) -> Caller:
-    return replace(Caller("device", device), name=name)
+    return Caller("device", device, name=name)
 
 
 def _is_unicode(text: str) -> bool:
@@ -219,6 +219,19 @@ def add_key(
     )
     row: sqlite3.Row = pen.db.execute("SELECT * FROM keys WHERE id = ?", (made,)).fetchone()
     return row
+
+
+def drop_keys(pen: Pen, owner_kind: str, owner: str, which: str | None = None) -> int:
+    """Take the keys of a user or device back; returns how many there were.
+
+    Args:
+        which: the id of a key, or the key itself; ``None``: all of them.
+    """
+    return pen.db.execute(
+        "DELETE FROM keys WHERE owner_kind = ?1 AND owner_id = ?2"
+        " AND (?3 IS NULL OR ?3 IN (id, key))",
+        (owner_kind, owner, which),
+    ).rowcount
 
 
 def keys_of(db: sqlite3.Connection, owner_kind: str, owner: str) -> list[sqlite3.Row]:

@@ -2,7 +2,7 @@
 
 What SQL can decide exactly is decided there, by an index, so that a page costs the same wherever
 it lies; everything else is decided in Python while the rows stream by. Its one rule: the two
-never disagree, for :meth:`fwsync.sandbox.kept.filters.Filter.accepts` has the last word.
+never disagree: SQL says what :meth:`fwsync.sandbox.kept.filters.Filter.accepts` would say.
 
 Source: core19's pagination (422 for what breaks a rule); the page object of SDK 23.
 """

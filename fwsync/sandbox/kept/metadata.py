@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any, Final
 
-from fwsync.sandbox.problems import ApiError, invalid
+from fwsync.sandbox.problems import ApiError, invalid, missing, refuse_others
 
 Json = dict[str, Any]
 
@@ -174,7 +174,7 @@ def rename_tag(doc: Json, old: str, body: Json) -> str:
     """
     now, new = _tags_of(doc), tag(_value(body))
     if old not in now:
-        raise ApiError(404, f"no such tag: {old}")
+        raise missing(f"no such tag: {old}")
     if new in now and new != old:
         raise ApiError(409, "Item already exists in list.")
     doc["tags"] = [new if one == old else one for one in now]
@@ -189,7 +189,7 @@ def remove_tag(doc: Json, old: str) -> None:
     """
     now = _tags_of(doc)
     if old not in now:
-        raise ApiError(404, f"no such tag: {old}")
+        raise missing(f"no such tag: {old}")
     doc["tags"] = [one for one in now if one != old]
 
 
@@ -236,9 +236,7 @@ def _value(body: Json) -> Any:
 def _only(body: Json, known: set[str]) -> None:
     if not body:
         raise invalid("Empty Payload")
-    if unknown := sorted(set(body) - known):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")
+    refuse_others(body, known)
 
 
 def _object(value: Any, name: str) -> Json:

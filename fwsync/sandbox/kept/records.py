@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -63,7 +63,7 @@ class Pen:
         self.now = self._last.isoformat(timespec="microseconds")
 
     def keep_time(self) -> None:
-        """Remember the time of this job, where no new row does."""
+        """Remember the time: not every job leaves a new row that has it."""
         self.db.execute(
             "INSERT INTO settings VALUES ('edited', ?)"
             " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -83,7 +83,7 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
-    error: Exception | None = field(default=None)
+    error: Exception | None = None
 
 
 class Records:
@@ -181,6 +181,7 @@ class Records:
             db.execute("BEGIN IMMEDIATE")
             for job in batch:
                 self._run(job)
+            self._pen.keep_time()
             db.execute("COMMIT")
             self.settled = self._pen.now
         except sqlite3.Error as error:  # no space, an I/O error: nothing of the batch was kept

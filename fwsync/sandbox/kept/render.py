@@ -14,6 +14,7 @@ from typing import Any
 
 from fwsync.sandbox.kept.access import ROLES, Grants, Place
 from fwsync.sandbox.kept.catalog import at_version, shown_hash
+from fwsync.sandbox.kept.tree import KINDS
 
 Json = dict[str, Any]
 
@@ -28,14 +29,7 @@ def file_json(row: Mapping[str, Any] | sqlite3.Row) -> Json:
     """A file entry, from a row of ``files`` or one made to look like it."""
     doc: Json = json.loads(row["doc"])
     kind, container = row["container_kind"], row["container_id"]
-    parents = {
-        "group": row["group_id"] if row["project_id"] else None,  # or it lies in a collection
-        "project": row["project_id"],
-        "subject": row["subject_id"],
-        "session": row["session_id"],
-        "acquisition": row["acquisition_id"],
-        "analysis": None,
-    }
+    parents = _parents(row) | {"analysis": None}
     if kind != "collection":
         parents[kind] = container
     return doc | {
@@ -88,8 +82,7 @@ def containers_json(
     made = []
     for row in rows:
         entry = _container_json(row)
-        given = permissions[row["project_id"] or row["group_id"]]
-        entry["permissions"] = given
+        entry["permissions"] = permissions[row["project_id"] or row["group_id"]]
         if with_files and row["kind"] != "group":
             entry["files"] = files.get(row["id"], [])
         if row["kind"] == "analysis" and with_files:
@@ -176,8 +169,13 @@ def _collections_of(db: sqlite3.Connection, acquisitions: Sequence[str]) -> dict
 
 def place_of(row: sqlite3.Row) -> Place:
     """Where a file lies, from a row of ``files``."""
-    way = [row[f"{kind}_id"] for kind in ("group", "project", "subject", "session", "acquisition")]
-    return Place(row["container_kind"], row["container_id"], *way)
+    return Place(row["container_kind"], row["container_id"], *(row[f"{one}_id"] for one in KINDS))
+
+
+def _parents(row: Mapping[str, Any] | sqlite3.Row) -> dict[str, str | None]:
+    """The ids on the way down; what lies in a collection has no group above it."""
+    way = {kind: row[f"{kind}_id"] for kind in KINDS}
+    return way if way["project"] else way | {"group": None}
 
 
 def typed(entry: Json, kind: str) -> Json:
@@ -188,14 +186,6 @@ def typed(entry: Json, kind: str) -> Json:
 def _container_json(row: sqlite3.Row) -> Json:
     doc: Json = json.loads(row["doc"])
     kind = row["kind"]
-    way = {
-        "group": row["group_id"] if row["project_id"] else None,
-        "project": row["project_id"],
-        "subject": row["subject_id"],
-        "session": row["session_id"],
-        "acquisition": row["acquisition_id"],
-    }
-    way[kind] = None
     entry = doc | {
         "_id": row["id"],
         "label": row["label"],
@@ -203,7 +193,7 @@ def _container_json(row: sqlite3.Row) -> Json:
         "modified": row["modified"],
         "revision": row["revision"],
         "tags": doc.get("tags", []),
-        "parents": way,
+        "parents": _parents(row) | {kind: None},
         "container_type": kind,
         "node_type": kind,
     }
@@ -236,8 +226,7 @@ def _acquisition(row: sqlite3.Row, _: Json) -> Json:
 
 
 def _analysis(row: sqlite3.Row, doc: Json) -> Json:
-    kinds = ("acquisition", "session", "subject", "project")
-    above = next((kind for kind in kinds if row[f"{kind}_id"]), "collection")
+    above = next((kind for kind in reversed(KINDS[1:]) if row[f"{kind}_id"]), "collection")
     own = {name: doc.get(name) for name in ("description", "gear_info", "timestamp")}
     return own | {"parent": {"type": above, "id": row["parent_id"]}, "job": None}
 

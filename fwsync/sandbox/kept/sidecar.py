@@ -8,7 +8,6 @@ Source: core19; the size of one is that of the JSON text as CLI 18.5.1 writes it
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import Any, Final
 
@@ -48,11 +47,6 @@ def of_container(db: sqlite3.Connection, container: str) -> Json:
 def of_file(row: sqlite3.Row) -> Json:
     """The metadata of a file, from a row as ``file_json`` wants it."""
     return _reduced(file_json(row))
-
-
-def content(metadata: Json) -> bytes:
-    """The bytes of a sidecar."""
-    return json.dumps(metadata).encode()
 
 
 def _reduced(entry: Json) -> Json:

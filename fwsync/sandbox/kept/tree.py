@@ -1,4 +1,4 @@
-"""The hierarchy in the records: make, change and delete groups down to acquisitions.
+"""The hierarchy in the records, with analyses and collections: make, change and delete.
 
 Functions here run on the thread of the records; those that take a :class:`Pen` write. Labels are
 any text: nothing is ever named after them on disk.
@@ -45,18 +45,7 @@ BELOW: Final = (
     " JOIN below ON c.parent_id = below.id WHERE c.deleted IS NULL) "
 )
 #: What stands in a body and is not kept in `doc`.
-_STRUCTURE: Final = {
-    "_id",
-    "label",
-    "code",
-    "group",
-    "project",
-    "subject",
-    "session",
-    "permissions",
-    "inputs",
-    "contents",
-}
+_STRUCTURE: Final = {"_id", "label", "code", *KINDS, "permissions", "inputs", "contents"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +162,23 @@ def _insert(pen: Pen, new: NewContainer, parent: Place | None) -> str:
 
 
 def upsert_group(pen: Pen, group: str, new: NewContainer) -> bool:
-    """Make a group, or label the one that is there; returns whether it is new."""
-    known = pen.db.execute(
-        "SELECT 1 FROM containers WHERE id = ? AND deleted IS NULL", (group,)
-    ).fetchone()
+    """Make a group, or label the one that is there; returns whether it is new.
+
+    Raises:
+        ApiError: 409, the id is that of another container; 413.
+    """
+    query = "SELECT kind, deleted FROM containers WHERE id = ?"
+    known = pen.db.execute(query, (group,)).fetchone()
+    if known is not None and known["kind"] != "group":
+        raise ApiError(409, f"{group} is the id of another container")
     pen.db.execute(
         "INSERT INTO containers (id, kind, label, group_id, created, modified, revision, doc)"
         " VALUES (?,'group',?,?,?,?,1,?)"
         " ON CONFLICT (id) DO UPDATE SET label = excluded.label, modified = excluded.modified,"
         " deleted = NULL, revision = revision + 1",
-        (group, new.label, group, pen.now, pen.now, json.dumps(new.doc)),
+        (group, new.label, group, pen.now, pen.now, metadata.dumped(new.doc)),
     )
-    return known is None
+    return known is None or known["deleted"] is not None
 
 
 def change(pen: Pen, place: Place, body: Json, *, also: Set[str] = frozenset()) -> None:

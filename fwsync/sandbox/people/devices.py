@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -23,10 +23,18 @@ from fwsync.sandbox.kept.listing import Source, Where, list_query
 from fwsync.sandbox.kept.moments import utc
 from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.pages import answer_page
-from fwsync.sandbox.problems import ApiError, forbidden, invalid, missing, unprocessable
+from fwsync.sandbox.problems import (
+    ApiError,
+    forbidden,
+    invalid,
+    missing,
+    refuse_others,
+    unprocessable,
+)
 from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 MAX_INTERVAL: Final = 10**9  # seconds
 _SELF: Final[dict[str, type | tuple[type, ...]]] = {
@@ -61,15 +69,11 @@ def device_json(row: sqlite3.Row) -> Json:
     }
 
 
-def _render(_: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Json]:
-    return [device_json(row) for row in rows]
-
-
 DEVICES: Final = Source(
     "SELECT * FROM devices d",
     "devices d",
     "d",
-    _render,
+    lambda _, rows: [device_json(row) for row in rows],
     {"_id": "id", "label": "label", "name": "name", "type": "type", "version": "version"},
     orders={
         "method": "d.method",
@@ -84,7 +88,7 @@ async def create(call: Call) -> web.Response:
     """``POST /devices``: an admin makes one; the answer has its key."""
     call.only_admins()
     body = await call.json_object()
-    _only(body, {"label", "type", "name", "method", "storage_config"})
+    refuse_others(body, {"label", "type", "name", "method", "storage_config"})
     label = body.get("label")
     if not isinstance(label, str) or not label:
         raise invalid("a device needs a label")
@@ -100,9 +104,7 @@ async def create(call: Call) -> web.Response:
         made, key = keyring.register(pen, label, label=label, kind=kind, doc=doc)
         return device_json(_load(pen.db, made)) | {"key": key}
 
-    made = await call.site.records.write(write)
-    await call.site.keyring.load()
-    return answer(made)
+    return answer(await _write(call, write))
 
 
 async def top_list(call: Call) -> web.Response:
@@ -112,13 +114,16 @@ async def top_list(call: Call) -> web.Response:
     if joined:
         call.only_admins()
 
+        def keys(db: sqlite3.Connection, device: str) -> list[Json]:
+            return [key_json(call, key) for key in keyring.keys_of(db, "device", device)]
+
         def render(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Json]:
-            return [device_json(row) | {"api_keys": _keys(call, db, row["id"])} for row in rows]
+            return [device_json(row) | {"api_keys": keys(db, row["id"])} for row in rows]
 
         source = replace(DEVICES, render=render)
     query = list_query(call.request.query)
     where = Where(("d.deleted IS NULL",))
-    return await answer_page(call, source, where, query, always="pagination" in call.accepts)
+    return await answer_page(call, source, where, query)
 
 
 async def status(call: Call) -> web.Response:
@@ -150,7 +155,7 @@ async def myself(call: Call) -> web.Response:
 
     def read(db: sqlite3.Connection) -> Json:
         keys = keyring.keys_of(db, "device", device)
-        shown = _keys(call, db, device)
+        shown = [key_json(call, key) for key in keys]
         key = keys[0]["key"] if keys else None
         return device_json(_load(db, device)) | {"key": key, "api_keys": shown}
 
@@ -161,7 +166,7 @@ async def tell(call: Call) -> web.Response:
     """``PUT /devices/self``: the heartbeat."""
     device = _asking(call)
     body = await call.json_object()
-    _only(body, set(_SELF))
+    refuse_others(body, _SELF.keys())
     for name, kind in _SELF.items():
         if body.get(name) is not None and not isinstance(body[name], kind):
             raise invalid(f"{name} has the wrong type")
@@ -190,9 +195,7 @@ async def tell(call: Call) -> web.Response:
         )
         return device_json(_load(pen.db, device))
 
-    told = await call.site.records.write(write)
-    await call.site.keyring.load()
-    return answer(told)
+    return answer(await _write(call, write))
 
 
 async def get(call: Call) -> web.Response:
@@ -208,7 +211,7 @@ async def change(call: Call) -> web.Response:
     """``PUT /devices/{id}``: an admin switches a device off and on."""
     call.only_admins()
     body = await call.json_object()
-    _only(body, {"disabled", "storage_config"})
+    refuse_others(body, {"disabled", "storage_config"})
     if not isinstance(body.get("disabled", False), bool):
         raise invalid("disabled is true or false")
 
@@ -223,9 +226,7 @@ async def change(call: Call) -> web.Response:
         )
         return device_json(_load(pen.db, row["id"]))
 
-    changed = await call.site.records.write(write)
-    await call.site.keyring.load()
-    return answer(changed)
+    return answer(await _write(call, write))
 
 
 async def delete(call: Call) -> web.Response:
@@ -235,12 +236,9 @@ async def delete(call: Call) -> web.Response:
     def write(pen: Pen) -> None:
         row = _load(pen.db, call.part("id"))
         pen.db.execute("UPDATE devices SET deleted = ? WHERE id = ?", (pen.now, row["id"]))
-        pen.db.execute(
-            "DELETE FROM keys WHERE owner_kind = 'device' AND owner_id = ?", (row["id"],)
-        )
+        keyring.drop_keys(pen, "device", row["id"])
 
-    await call.site.records.write(write)
-    await call.site.keyring.load()
+    await _write(call, write)
     return answer({"deleted": 1})
 
 
@@ -253,9 +251,7 @@ async def new_key(call: Call) -> web.Response:
         device = _load(pen.db, call.part("id"))["id"]
         return keyring.add_key(pen, "device", device, label=label, expires=expires)
 
-    made = await call.site.records.write(write)
-    await call.site.keyring.load()
-    return answer(key_json(call, made) | {"key": made["key"], "unencrypted_secret": made["key"]})
+    return answer(new_key_json(call, await _write(call, write)))
 
 
 async def delete_key(call: Call) -> web.Response:
@@ -264,14 +260,10 @@ async def delete_key(call: Call) -> web.Response:
 
     def write(pen: Pen) -> int:
         device = _load(pen.db, call.part("id"))["id"]
-        return pen.db.execute(
-            "DELETE FROM keys WHERE ? IN (id, key) AND owner_kind = 'device' AND owner_id = ?",
-            (call.part("key_id"), device),
-        ).rowcount
+        return keyring.drop_keys(pen, "device", device, call.part("key_id"))
 
-    if not await call.site.records.write(write):
+    if not await _write(call, write):
         raise missing("no such key")
-    await call.site.keyring.load()
     return answer({"deleted": 1})
 
 
@@ -283,7 +275,7 @@ def key_request(body: Any) -> tuple[str, str | None]:
     """
     if not isinstance(body, dict):
         raise invalid("the body must be a JSON object")
-    _only(body, {"label", "expires_at"})
+    refuse_others(body, {"label", "expires_at"})
     expires = body.get("expires_at")
     text = None if expires is None else _utc(expires)
     label = body.get("label") or ""
@@ -309,8 +301,16 @@ def key_json(call: Call, row: sqlite3.Row) -> Json:
     }
 
 
-def _keys(call: Call, db: sqlite3.Connection, device: str) -> list[Json]:
-    return [key_json(call, row) for row in keyring.keys_of(db, "device", device)]
+def new_key_json(call: Call, row: sqlite3.Row) -> Json:
+    """A key as the one answer has it that hands it out: whole."""
+    return key_json(call, row) | {"key": row["key"], "unencrypted_secret": row["key"]}
+
+
+async def _write(call: Call, job: Callable[[Pen], T]) -> T:
+    """A write after which the keyring has to look again."""
+    result = await call.site.records.write(job)
+    await call.site.keyring.load()
+    return result
 
 
 def _load(db: sqlite3.Connection, device: str) -> sqlite3.Row:
@@ -326,9 +326,3 @@ def _asking(call: Call) -> str:
     if call.caller.kind != "device" or call.caller.id is None:
         raise forbidden("only a device may do this")
     return call.caller.id
-
-
-def _only(body: Json, known: set[str]) -> None:
-    if unknown := sorted(set(body) - known):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")

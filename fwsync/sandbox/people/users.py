@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -16,8 +16,8 @@ from fwsync.sandbox.kept import keyring
 from fwsync.sandbox.kept.listing import Source, Where, list_query
 from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.pages import answer_page
-from fwsync.sandbox.people.devices import key_json, key_request
-from fwsync.sandbox.problems import ApiError, forbidden, invalid, missing
+from fwsync.sandbox.people.devices import key_json, key_request, new_key_json
+from fwsync.sandbox.problems import ApiError, forbidden, invalid, missing, refuse_others
 from fwsync.sandbox.site import Call, answer
 
 Json = dict[str, Any]
@@ -44,15 +44,11 @@ def user_json(row: sqlite3.Row) -> Json:
     }
 
 
-def _render(_: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Json]:
-    return [user_json(row) for row in rows]
-
-
 USERS: Final = Source(
     "SELECT * FROM users u",
     "users u",
     "u",
-    _render,
+    lambda _, rows: [user_json(row) for row in rows],
     {"_id": "id", "firstname": "firstname", "lastname": "lastname"},
     orders={
         "email": "coalesce(nullif(json_extract(u.doc, '$.email'), ''), u.id)",
@@ -137,7 +133,7 @@ async def top_list(call: Call) -> web.Response:
     """``GET /users``."""
     query = list_query(call.request.query)
     where = Where(("u.deleted IS NULL",))
-    return await answer_page(call, USERS, where, query, always="pagination" in call.accepts)
+    return await answer_page(call, USERS, where, query)
 
 
 async def get(call: Call) -> web.Response:
@@ -188,7 +184,7 @@ async def delete(call: Call) -> web.Response:
     def write(pen: Pen) -> None:
         _load(pen.db, user)
         pen.db.execute("UPDATE users SET deleted = ? WHERE id = ?", (pen.now, user))
-        pen.db.execute("DELETE FROM keys WHERE owner_kind = 'user' AND owner_id = ?", (user,))
+        keyring.drop_keys(pen, "user", user)
         pen.db.execute("DELETE FROM permissions WHERE user_id = ?", (user,))
 
     await _write(call, write)
@@ -208,10 +204,10 @@ async def new_key(call: Call) -> web.Response:
 
     def write(pen: Pen) -> sqlite3.Row:
         if not body:
-            pen.db.execute("DELETE FROM keys WHERE owner_kind = 'user' AND owner_id = ?", (user,))
+            keyring.drop_keys(pen, "user", user)
         return keyring.add_key(pen, "user", user, label=label, expires=expires)
 
-    return await _show_key(call, await _write(call, write))
+    return answer(new_key_json(call, await _write(call, write)))
 
 
 async def key_for(call: Call) -> web.Response:
@@ -221,22 +217,14 @@ async def key_for(call: Call) -> web.Response:
     def write(pen: Pen) -> sqlite3.Row:
         return keyring.add_key(pen, "user", _load(pen.db, call.part("id"))["id"])
 
-    return await _show_key(call, await _write(call, write))
-
-
-async def _show_key(call: Call, row: sqlite3.Row) -> web.Response:
-    return answer(key_json(call, row) | {"key": row["key"], "unencrypted_secret": row["key"]})
+    return answer(new_key_json(call, await _write(call, write)))
 
 
 async def delete_key(call: Call) -> web.Response:
     """``DELETE /users/self/key/{key_id}``; SDK 23 knows no id of a key, and sends the key."""
-    which = call.part("key_id")
 
     def write(pen: Pen) -> int:
-        return pen.db.execute(
-            "DELETE FROM keys WHERE ? IN (id, key) AND owner_kind = 'user' AND owner_id = ?",
-            (which, call.caller.id),
-        ).rowcount
+        return keyring.drop_keys(pen, "user", call.caller.id or "", call.part("key_id"))
 
     if not await _write(call, write):
         raise missing("no such key")
@@ -260,9 +248,7 @@ def _load(db: sqlite3.Connection, user: str) -> sqlite3.Row:
 
 
 def _fields(body: Json) -> dict[str, bool | None]:
-    if unknown := sorted(set(body) - _FIELDS):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")
+    refuse_others(body, _FIELDS)
     for name in _TEXTS:
         if body.get(name) is not None and not isinstance(body[name], str):
             raise invalid(f"{name} has the wrong type")

@@ -7,28 +7,33 @@ it is complete, and then moves to the blobs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.stores.azure import Azure
 from fwsync.sandbox.stores.gcs import Gcs
 from fwsync.sandbox.stores.local import Local
+from fwsync.sandbox.stores.objects import Incomplete
 from fwsync.sandbox.stores.s3 import S3
-from fwsync.sandbox.stores.store import Download, Incomplete, SignedUpload, Store, part_count
+from fwsync.sandbox.stores.store import Download, SignedUpload, Store, part_count
 
 Dialect = Literal["local", "s3", "azure", "gcs"]
 
-DIALECTS: Final = {"local": Local, "s3": S3, "azure": Azure, "gcs": Gcs}
+_DIALECTS: Final[dict[Dialect, Callable[[Blobs], Store]]] = {
+    "local": Local,
+    "s3": S3,
+    "azure": Azure,
+    "gcs": Gcs,
+}
 
 
 def make_store(dialect: Dialect, blobs: Blobs) -> Store:
     """A store of a dialect; its secrets are drawn anew, so URLs end with the sandbox."""
-    store: Store = DIALECTS[dialect](blobs)
-    return store
+    return _DIALECTS[dialect](blobs)
 
 
 __all__ = [
-    "DIALECTS",
     "S3",
     "Azure",
     "Dialect",

@@ -67,7 +67,11 @@ class Problem(Exception):
 
 
 class Beyond(Exception):
-    """The range begins beyond the end."""
+    """The range begins beyond the end, which is at ``size``."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 def span(header: str | None, size: int) -> tuple[int, int] | None:
@@ -85,13 +89,13 @@ def span(header: str | None, size: int) -> tuple[int, int] | None:
     if not match[1]:
         count = min(int(match[2]), size)
         if count == 0:
-            raise Beyond
+            raise Beyond(size)
         return size - count, count
     first = int(match[1])
     if match[2] and int(match[2]) < first:
         return None
     if first >= size:
-        raise Beyond
+        raise Beyond(size)
     last = min(int(match[2]), size - 1) if match[2] else size - 1
     return first, last - first + 1
 
@@ -102,7 +106,7 @@ async def send_object(
     size: int,
     headers: Mapping[str, str],
     *,
-    unmet: str = "PreconditionFailed",
+    unmet: str,
 ) -> web.StreamResponse:
     """Answer GET or HEAD with an object.
 

@@ -10,12 +10,10 @@ documentation.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import re
 import secrets
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, unquote
@@ -23,23 +21,10 @@ from urllib.parse import quote, unquote
 from aiohttp import hdrs, web
 
 from fwsync.sandbox.kept.blobs import Blobs
-from fwsync.sandbox.stores.answers import (
-    Beyond,
-    Problem,
-    header_text,
-    request_id,
-    send_object,
-    xml_error,
-)
-from fwsync.sandbox.stores.bucket import BLOBS, Bucket, query_of
-from fwsync.sandbox.stores.objects import Piece, receive
-from fwsync.sandbox.stores.store import (
-    DOWNLOAD_LIFE_S,
-    UPLOAD_LIFE_S,
-    Download,
-    Incomplete,
-    SignedUpload,
-)
+from fwsync.sandbox.stores.answers import Beyond, Problem, request_id, xml_error
+from fwsync.sandbox.stores.bucket import BLOBS, Bucket, decoded, query_of
+from fwsync.sandbox.stores.objects import Incomplete, Piece
+from fwsync.sandbox.stores.store import DOWNLOAD_LIFE_S, UPLOAD_LIFE_S, Download, SignedUpload
 
 VERSION: Final = "2022-11-02"  # of the service that URLs are signed for
 OLDEST: Final = "2020-12-06"  # the string to sign has had its lines since then
@@ -87,21 +72,17 @@ class Azure(Bucket):
     """The dialect of Azure Blob Storage."""
 
     provider_id = "a2" * 12
+    account = "fwblob"
+    container = "files"
+    root = f"/{account}/"
     largest_put = MAX_PUT
     smallest_part = 1
+    unmet = "ConditionNotMet"
+    type_in, name_in = "rsct", "rscd"
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        now: Callable[[], float] = time.time,
-        *,
-        account: str = "fwblob",
-        secret: str | None = None,
-    ) -> None:
-        super().__init__(blobs, f"/{account}/", now)
-        self.account = account
-        self.container = "files"
-        self.secret = secret or base64.b64encode(secrets.token_bytes(64)).decode()
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs)
+        self.secret = base64.b64encode(secrets.token_bytes(64)).decode()
 
     # ---------------------------------------------------------------------------- signing
 
@@ -138,24 +119,11 @@ class Azure(Bucket):
 
     async def complete(self, upload: SignedUpload, tags: list[str] | None) -> None:
         """Put Block List, which the site asks for and not the client."""
-        if not upload.block_ids:
-            return
-        held = self.objects.get(upload.key)
-        if held is None:
-            raise Incomplete("InvalidBlockList: no block of it was put")
-        async with held.joining:
-            if held.piece is None or held.parts:
-                await self._commit(upload.key, tags or list(upload.block_ids))
-
-    async def _commit(self, key: str, ids: list[str]) -> str:
+        ids = tags or upload.block_ids
         if len(ids) > MAX_BLOCKS:
             raise Incomplete("BlockListTooLong: a list has 50,000 blocks at most")
-        etag = f"0x8D{secrets.token_hex(7)[:13].upper()}"
-        try:
-            await self.objects.join(key, ids, etag)
-        except (KeyError, FileNotFoundError) as error:
-            raise Incomplete(f"InvalidBlockList: no block {error} was put") from error
-        return etag
+        if ids:
+            await self.objects.complete(upload.key, ids, _new_etag())
 
     # ---------------------------------------------------------------------------- serving
 
@@ -267,18 +235,14 @@ class Azure(Bucket):
                 HeaderValue=kind,
             )
         piece = await self._received(request, size, MAX_PUT, part=False)
-        etag = f"0x8D{secrets.token_hex(7)[:13].upper()}"
+        etag = _new_etag()
         self.objects.put(key, piece, etag)
         return self._created(piece.md5, etag)
 
     async def _put_block(
         self, request: web.Request, key: str, name: str, size: int
     ) -> web.Response:
-        try:
-            decoded = base64.b64decode(name, validate=True)
-        except (binascii.Error, ValueError):
-            decoded = b""
-        if not 0 < len(decoded) <= 64:
+        if not 0 < len(decoded(name)) <= 64:
             raise Problem(
                 400,
                 "InvalidQueryParameterValue",
@@ -289,7 +253,7 @@ class Azure(Bucket):
             )
         held = self.objects.get(key)
         known = held.parts if held is not None else {}
-        if any(len(str(other)) != len(name) for other in list(known)[:1]):
+        if len(str(next(iter(known), name))) != len(name):
             raise Problem(
                 400, "InvalidBlobOrBlock", "The specified blob or block content is invalid."
             )
@@ -319,8 +283,9 @@ class Azure(Bucket):
                 "BlockListTooLong",
                 "The block list may not contain more than 50,000 blocks.",
             )
+        etag = _new_etag()
         try:
-            etag = await self._commit(key, names)
+            await self.objects.join(key, names, etag)
         except Incomplete as error:
             raise Problem(
                 400, "InvalidBlockList", "The specified block list is invalid."
@@ -330,18 +295,13 @@ class Azure(Bucket):
     async def _received(self, request: web.Request, size: int, limit: int, *, part: bool) -> Piece:
         if size > limit:
             raise _too_large(limit)
-        piece = await receive(self.objects.blobs, request.content, part=part)
-        assert piece is not None  # no limit was given
-        wanted = request.headers.get("Content-MD5")
-        if wanted is not None and wanted != base64.b64encode(piece.md5).decode():
-            self.objects.discard([piece])
-            raise Problem(
-                400,
-                "Md5Mismatch",
-                "The MD5 value specified in the request did not match with the MD5 value"
-                " calculated by the server.",
-            )
-        return piece
+        wrong = Problem(
+            400,
+            "Md5Mismatch",
+            "The MD5 value specified in the request did not match with the MD5 value"
+            " calculated by the server.",
+        )
+        return await self.received(request, wrong, part=part)
 
     def _created(self, md5: bytes | None, etag: str | None) -> web.Response:
         headers = self._headers() | {"x-ms-request-server-encrypted": "true"}
@@ -354,34 +314,30 @@ class Azure(Bucket):
     async def _get(
         self, request: web.Request, key: str, told: Mapping[str, str]
     ) -> web.StreamResponse:
-        found = await self.readable(key)
-        if found is None:
-            raise Problem(404, "BlobNotFound", "The specified blob does not exist.")
-        path, size, etag = found
-        headers = self._headers() | {
-            hdrs.ETAG: f'"{etag}"',
-            hdrs.LAST_MODIFIED: self.http_date(),
-            hdrs.CONTENT_TYPE: header_text(told.get("rsct")) or "application/octet-stream",
-            "x-ms-blob-type": "BlockBlob",
-        }
-        if "rscd" in told:
-            headers[hdrs.CONTENT_DISPOSITION] = header_text(told["rscd"])
+        headers = self._headers() | {"x-ms-blob-type": "BlockBlob"}
         try:
-            return await send_object(request, path, size, headers, unmet="ConditionNotMet")
-        except Beyond:
+            sent = await self.send(request, key, told, headers)
+        except Beyond as beyond:
             problem = Problem(
                 416,
                 "InvalidRange",
                 "The range specified is invalid for the current size of the resource.",
             )
-            problem.headers[hdrs.CONTENT_RANGE] = f"bytes */{size}"
+            problem.headers[hdrs.CONTENT_RANGE] = f"bytes */{beyond.size}"
             raise problem from None
+        if sent is None:
+            raise Problem(404, "BlobNotFound", "The specified blob does not exist.")
+        return sent
 
     def _headers(self) -> dict[str, str]:
         return {"x-ms-request-id": request_id(), "x-ms-version": VERSION}
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self.now(), UTC).isoformat().replace("+00:00", "Z")
+
+
+def _new_etag() -> str:
+    return f"0x8D{secrets.token_hex(7)[:13].upper()}"
 
 
 def _mismatch(code: str, what: str) -> Problem:

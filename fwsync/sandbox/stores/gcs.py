@@ -14,8 +14,6 @@ import asyncio
 import base64
 import re
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
@@ -24,15 +22,15 @@ from aiohttp import hdrs, web
 
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.stores import sigv4
-from fwsync.sandbox.stores.answers import Beyond, Problem, header_text, send_object, xml_error
-from fwsync.sandbox.stores.bucket import KeyBucket, new_secret, query_of
-from fwsync.sandbox.stores.objects import HOLD_S, Piece, Writer, receive
-from fwsync.sandbox.stores.sigv4 import GOOGLE, Key, Refusal
+from fwsync.sandbox.stores.answers import Beyond, Problem, xml_error
+from fwsync.sandbox.stores.bucket import KeyBucket, query_of
+from fwsync.sandbox.stores.objects import HOLD_S, Piece, Writer
+from fwsync.sandbox.stores.sigv4 import GOOGLE, Refusal
 from fwsync.sandbox.stores.store import SignedUpload
 
 MAX_PUT: Final = 5 << 40  # bytes of an object
 QUANTUM: Final = 256 << 10  # bytes; a session keeps multiples of this until its end
-MAX_SESSIONS: Final = 2000  # each may hold up to a quantum, and a file aside
+MAX_SESSIONS: Final = 2000  # each may have a file aside
 _RANGE: Final = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)")
 
 #: What a refusal is called. An expired URL is a 400 at Google; 403 here, as in the other stores,
@@ -68,20 +66,13 @@ class Gcs(KeyBucket):
     """The dialect of Cloud Storage."""
 
     provider_id = "9c" * 12
+    root = "/fw.storage.googleapis.test/"
     flavour = GOOGLE
     largest_put = MAX_PUT
     smallest_part = QUANTUM
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        now: Callable[[], float] = time.time,
-        *,
-        bucket: str = "fw.storage.googleapis.test",
-        key: Key | None = None,
-    ) -> None:
-        drawn = Key(f"GOOG1E{secrets.token_hex(16).upper()}", new_secret())
-        super().__init__(blobs, bucket, key or drawn, now)
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs, f"GOOG1E{secrets.token_hex(16).upper()}")
         self._sessions: dict[str, Session] = {}  # the oldest first
 
     # ---------------------------------------------------------------------------- signing
@@ -148,24 +139,17 @@ class Gcs(KeyBucket):
             )
         if request.method not in ("PUT", "POST", "GET", "HEAD"):
             raise Problem(405, "MethodNotAllowed", "Method not allowed.")
-        self.judge(request)
+        self.judge(request, query)
 
     async def _put(self, request: web.Request) -> web.Response:
         size = _length(request)
         told = _content_range(request)
         if told is not None and size and told != (0, size - 1, size):
             raise _invalid("a signed URL takes the whole object in one request")
-        piece = await receive(self.objects.blobs, request.content)
-        assert piece is not None  # no limit was given
-        wanted = request.headers.get("Content-MD5")
-        if wanted is not None and wanted != base64.b64encode(piece.md5).decode():
-            self.objects.discard([piece])
-            raise Problem(
-                400,
-                "BadDigest",
-                "The Content-MD5 you specified did not match what we received.",
-            )
-        return self._stored(self.key_of(request), piece)
+        wrong = Problem(
+            400, "BadDigest", "The Content-MD5 you specified did not match what we received."
+        )
+        return self._stored(self.key_of(request), await self.received(request, wrong))
 
     def _start(self, request: web.Request) -> web.Response:
         if request.headers.get("x-goog-resumable") != "start":
@@ -189,22 +173,13 @@ class Gcs(KeyBucket):
         )
 
     async def _get(self, request: web.Request, told: dict[str, str]) -> web.StreamResponse:
-        found = await self.readable(self.key_of(request))
-        if found is None:
-            raise Problem(404, "NoSuchKey", "The specified key does not exist.")
-        path, size, etag = found
-        headers: dict[str, str] = {
-            hdrs.ETAG: f'"{etag}"',
-            hdrs.LAST_MODIFIED: self.http_date(),
-            hdrs.CONTENT_TYPE: header_text(told.get("response-content-type"))
-            or "application/octet-stream",
-        }
-        if "response-content-disposition" in told:
-            headers[hdrs.CONTENT_DISPOSITION] = header_text(told["response-content-disposition"])
         try:
-            return await send_object(request, path, size, headers)
+            sent = await self.send(request, self.key_of(request), told, {})
         except Beyond:
             raise Problem(416, "InvalidRange", "The requested range cannot be satisfied.") from None
+        if sent is None:
+            raise Problem(404, "NoSuchKey", "The specified key does not exist.")
+        return sent
 
     # --------------------------------------------------------------------------- sessions
 
@@ -225,9 +200,15 @@ class Gcs(KeyBucket):
                 raise _invalid("Content-Range and Content-Length do not agree")
             if first is None and size:
                 raise _invalid("a question for the state of an upload has no body")
-            if first is not None:
-                await self._append(session, request, first, size)
-            return await self._state(session)
+            try:
+                if first is not None:
+                    await self._append(session, request, first, size)
+                return await self._state(session)
+            except OSError as error:
+                if not isinstance(error, ConnectionError):  # what the disk kept is not known
+                    self._sessions.pop(name, None)
+                    session.writer.abandon()
+                raise
 
     async def _append(self, session: Session, request: web.Request, first: int, size: int) -> None:
         """Keep what of the body is new: a multiple of the quantum, or all when it is the end."""

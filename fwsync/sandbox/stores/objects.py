@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import StreamReader
 
-from fwsync.sandbox.kept.blobs import KEEP_IN_MEMORY, Blob, Blobs
+from fwsync.sandbox.kept.blobs import Aside, Blob, Blobs
 
 HOLD_S: Final = 6 * 3600  # seconds that an object waits to be finalized
 MAX_HELD: Final = 10_000  # keys; the oldest go
@@ -34,86 +34,34 @@ class Piece:
     path: Path
     size: int
     md5: bytes
-    sha384: str = ""
+    sha384: str
 
 
-class Writer:
-    """Bytes on their way aside: ``write`` …, then ``close`` or ``abandon``.
+class Incomplete(Exception):
+    """The parts of an object cannot be joined; the text says why."""
 
-    Holds no more than two times ``KEEP_IN_MEMORY``, and no file open between two writes.
+
+class Writer(Aside):
+    """A piece on its way: ``write`` …, then ``close`` or ``abandon``.
 
     Args:
         part: of a larger object, so that its own SHA-384 is of no use.
     """
 
     def __init__(self, blobs: Blobs, *, part: bool = False) -> None:
-        self._blobs = blobs
-        self._path = blobs.aside()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha = None if part else hashlib.sha384(usedforsecurity=False)
-        self._pending: list[bytes] = []
-        self._held = 0
-        self._flushing: asyncio.Future[None] | None = None
-        self._over = False
-        # A cancelled wait leaves its thread at work; the lock keeps `_discard` out of its way.
-        self._lock = threading.Lock()
-        #: Bytes so far.
-        self.size = 0
-
-    async def write(self, data: bytes) -> None:
-        """Take more bytes; comes back at once unless the disk is behind."""
-        self._pending.append(data)
-        self._held += len(data)
-        self.size += len(data)
-        if self._held >= KEEP_IN_MEMORY:
-            await self._settle()
-            self._flushing = asyncio.ensure_future(self._blobs.run(self._append, self._taken()))
+        super().__init__(blobs, "md5", *(() if part else ("sha384",)))
 
     async def flush(self) -> None:
-        """Wait until nothing is held in memory."""
+        """Wait until nothing is held in memory; there is a file, if only an empty one."""
         await self._settle()
-        if self._pending:
-            await self._blobs.run(self._append, self._taken())
+        await self._blobs.run(self._append, self._taken())
 
     async def close(self) -> Piece:
         """The last byte has come."""
-        await self._settle()
-        await self._blobs.run(self._append, self._taken())  # also of no bytes: the file is made
+        await self.flush()
         self._over = True
-        sha384 = self._sha.hexdigest() if self._sha is not None else ""
-        return Piece(self._path, self.size, self._md5.digest(), sha384)
-
-    def abandon(self) -> None:
-        """Forget it; harmless after ``close``. Does not wait."""
-        if not self._over:
-            self._over = True
-            if self._flushing is not None:
-                self._flushing.cancel()
-            self._blobs.submit(self._discard)
-
-    def _taken(self) -> list[bytes]:
-        pending, self._pending, self._held = self._pending, [], 0
-        return pending
-
-    async def _settle(self) -> None:
-        if self._flushing is not None:
-            flushing, self._flushing = self._flushing, None
-            await flushing
-
-    def _append(self, pending: list[bytes]) -> None:
-        with self._lock:
-            if self._over:
-                return
-            with self._path.open("ab") as file:
-                for data in pending:
-                    self._md5.update(data)
-                    if self._sha is not None:
-                        self._sha.update(data)
-                    file.write(data)
-
-    def _discard(self) -> None:
-        with self._lock:
-            self._path.unlink(missing_ok=True)
+        sha384 = self._hashes["sha384"].hexdigest() if "sha384" in self._hashes else ""
+        return Piece(self._path, self.size, self._hashes["md5"].digest(), sha384)
 
 
 @dataclass(slots=True)
@@ -133,34 +81,30 @@ class Held:
     parts: dict[int | str, Piece] = field(default_factory=dict)
     joining: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def pieces(self) -> list[Piece]:
+        """Everything that lies aside for it."""
+        return [*self.parts.values(), *([self.piece] if self.piece else [])]
+
 
 class Objects:
-    """The objects of a store, by key.
+    """The objects of a store, by key."""
 
-    Args:
-        now: the time, in seconds.
-    """
-
-    def __init__(self, blobs: Blobs, now: Callable[[], float]) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         #: The time, in seconds; a test may move it.
-        self.now = now
+        self.now: Callable[[], float] = time.time
         self._held: dict[str, Held] = {}  # the oldest first
 
     def get(self, key: str) -> Held | None:
         """What is known of a key; ``None``: nothing came, or it was taken or forgotten."""
         return self._held.get(key)
 
-    def whole(self, key: str) -> Held | None:
-        """The same, if the object is there."""
-        held = self._held.get(key)
-        return held if held is not None and held.piece is not None else None
-
     def put(self, key: str, piece: Piece, etag: str) -> None:
         """An object is whole; one of the same key goes, and so do parts of it."""
         self.sweep()
         held = self._at(key)
-        self.discard([*held.parts.values(), *([held.piece] if held.piece else [])])
+        self.discard(held.pieces)
         held.piece, held.etag, held.parts = piece, etag, {}
 
     def put_part(self, key: str, number: int | str, piece: Piece) -> None:
@@ -176,12 +120,30 @@ class Objects:
         """Make the object of some of its parts, in this order; the others go.
 
         Raises:
-            KeyError: one of them did not come.
-            FileNotFoundError: one of them was replaced meanwhile.
+            Incomplete: one of them did not come, or was replaced meanwhile.
         """
         held = self._at(key)
-        pieces = [held.parts[number] for number in numbers]
-        self.put(key, await self.blobs.run(_joined, pieces, self.blobs.aside()), etag)
+        try:
+            pieces = [held.parts[number] for number in numbers]
+            joined = await self.blobs.run(_joined, pieces, self.blobs.aside())
+        except KeyError as error:
+            raise Incomplete(f"part {error} was not put") from error
+        except FileNotFoundError as error:
+            raise Incomplete("a part was put again meanwhile") from error
+        self.put(key, joined, etag)
+
+    async def complete(self, key: str, numbers: Sequence[int | str], etag: str) -> None:
+        """:meth:`join`, unless that was done before; of several at a time one does it.
+
+        Raises:
+            Incomplete: as there, or no part came.
+        """
+        held = self._held.get(key)
+        if held is None:
+            raise Incomplete("no part of it was put")
+        async with held.joining:
+            if held.piece is None or held.parts:
+                await self.join(key, numbers, etag)
 
     async def take(self, key: str) -> Blob:
         """Move the object to the blobs, for good.
@@ -193,15 +155,15 @@ class Objects:
         self.discard(held.parts.values())
         if held.piece is None:
             raise KeyError(key)
-        return await self.blobs.run(_publish, self.blobs, held.piece)
+        blob = Blob(held.piece.sha384, held.piece.size)
+        await self.blobs.run(self.blobs.publish, held.piece.path, blob)
+        return blob
 
-    def drop(self, key: str) -> bool:
-        """Forget a key; whether there was anything."""
+    def drop(self, key: str) -> None:
+        """Forget a key, and what lies aside for it."""
         held = self._held.pop(key, None)
-        if held is None:
-            return False
-        self.discard([*held.parts.values(), *([held.piece] if held.piece else [])])
-        return True
+        if held is not None:
+            self.discard(held.pieces)
 
     def sweep(self) -> None:
         """Forget what nobody finalized in time, and the oldest if there are too many."""
@@ -222,23 +184,12 @@ class Objects:
             self.blobs.submit(lambda: _remove(paths))
 
 
-async def receive(
-    blobs: Blobs, content: StreamReader, *, part: bool = False, limit: int | None = None
-) -> Piece | None:
-    """Take a body to its end.
-
-    Args:
-        limit: bytes; of a longer one nothing is kept.
-
-    Returns:
-        The piece; ``None``: it was longer than the limit.
-    """
+async def receive(blobs: Blobs, content: StreamReader, *, part: bool = False) -> Piece:
+    """Take a body to its end."""
     writer = Writer(blobs, part=part)
     try:
         while data := await content.readany():
             await writer.write(data)
-            if limit is not None and writer.size > limit:
-                return None
         return await writer.close()
     finally:
         writer.abandon()
@@ -264,8 +215,3 @@ def _joined(pieces: Sequence[Piece], aside: Path) -> Piece:
 def _remove(paths: Sequence[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _publish(blobs: Blobs, piece: Piece) -> Blob:
-    blobs.publish(piece.path.open("rb+"), piece.path, piece.sha384, piece.size)
-    return Blob(piece.sha384, piece.size)

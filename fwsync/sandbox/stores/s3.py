@@ -9,12 +9,9 @@ Sources: Amazon S3 API reference (PutObject, UploadPart, CompleteMultipartUpload
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,21 +19,11 @@ from aiohttp import hdrs, web
 
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.stores import sigv4
-from fwsync.sandbox.stores.answers import (
-    Beyond,
-    Problem,
-    header_text,
-    request_id,
-    send_object,
-    xml_error,
-)
-from fwsync.sandbox.stores.bucket import KeyBucket, new_secret, query_of
-from fwsync.sandbox.stores.objects import MAX_HELD, Piece, receive
-from fwsync.sandbox.stores.sigv4 import AMAZON, Key, Refusal
-from fwsync.sandbox.stores.store import (
-    Incomplete,
-    SignedUpload,
-)
+from fwsync.sandbox.stores.answers import Beyond, Problem, request_id, xml_error
+from fwsync.sandbox.stores.bucket import KeyBucket, decoded, query_of
+from fwsync.sandbox.stores.objects import MAX_HELD, Incomplete, Piece
+from fwsync.sandbox.stores.sigv4 import AMAZON, Refusal
+from fwsync.sandbox.stores.store import SignedUpload
 
 MAX_PUT: Final = 5 << 30  # bytes of one request
 MIN_PART: Final = 5 << 20  # bytes of every part but the last
@@ -81,20 +68,14 @@ class S3(KeyBucket):
     """The dialect of S3."""
 
     provider_id = "53" * 12
+    root = "/fw.s3.test/"
     flavour = AMAZON
     largest_put = MAX_PUT
     smallest_part = MIN_PART
+    default_type = "binary/octet-stream"
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        now: Callable[[], float] = time.time,
-        *,
-        bucket: str = "fw.s3.test",
-        key: Key | None = None,
-    ) -> None:
-        drawn = Key(f"AKIA{secrets.token_hex(8).upper()}", new_secret())
-        super().__init__(blobs, bucket, key or drawn, now)
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__(blobs, f"AKIA{secrets.token_hex(8).upper()}")
         self._uploads: dict[str, str] = {}  # id of a multipart upload -> key; the oldest first
 
     # ---------------------------------------------------------------------------- signing
@@ -137,10 +118,7 @@ class S3(KeyBucket):
             pieces = self._matched(held.parts, tags)
             digest = hashlib.md5(b"".join(p.md5 for p in pieces), usedforsecurity=False)
             etag = f"{digest.hexdigest()}-{len(pieces)}"
-            try:
-                await self.objects.join(upload.key, range(1, len(pieces) + 1), etag)
-            except (KeyError, FileNotFoundError) as error:
-                raise Incomplete("InvalidPart: a part was put again meanwhile") from error
+            await self.objects.join(upload.key, range(1, len(pieces) + 1), etag)
             del self._uploads[upload.upload_id]
 
     def _matched(self, parts: dict[int | str, Piece], tags: Sequence[str]) -> list[Piece]:
@@ -195,7 +173,7 @@ class S3(KeyBucket):
             )
         if not signed:
             raise Problem(403, "AccessDenied", "Access Denied")
-        self.judge(request)
+        self.judge(request, query)
 
     def _refused(self, refusal: Refusal) -> Problem:
         status, code, message = _REFUSALS[refusal.reason]
@@ -227,20 +205,20 @@ class S3(KeyBucket):
                 ProposedSize=str(size),
                 MaxSizeAllowed=str(MAX_PUT),
             )
-        number = self._part_number(query, self.key_of(request))
-        wanted = _content_md5(request.headers.get("Content-MD5"))
-        piece = await receive(self.objects.blobs, request.content, part=number is not None)
-        assert piece is not None  # no limit was given
-        if wanted is not None and wanted != piece.md5:
-            self.objects.discard([piece])
-            raise Problem(
-                400, "BadDigest", "The Content-MD5 you specified did not match what we received."
-            )
+        key = self.key_of(request)
+        number = self._part_number(query, key)
+        wanted = request.headers.get("Content-MD5")
+        if wanted is not None and len(decoded(wanted)) != 16:
+            raise Problem(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
+        wrong = Problem(
+            400, "BadDigest", "The Content-MD5 you specified did not match what we received."
+        )
+        piece = await self.received(request, wrong, part=number is not None)
         etag = piece.md5.hex()
         if number is None:
-            self.objects.put(self.key_of(request), piece, etag)
+            self.objects.put(key, piece, etag)
         else:
-            self.objects.put_part(self.key_of(request), number, piece)
+            self.objects.put_part(key, number, piece)
         return web.Response(headers=self._headers() | {hdrs.ETAG: f'"{etag}"'})
 
     def _part_number(self, query: dict[str, str], key: str) -> int | None:
@@ -272,28 +250,19 @@ class S3(KeyBucket):
 
     async def _get(self, request: web.Request, query: dict[str, str]) -> web.StreamResponse:
         key = self.key_of(request)
-        found = await self.readable(key)
-        if found is None:
-            raise Problem(404, "NoSuchKey", "The specified key does not exist.", Key=key)
-        path, size, etag = found
-        headers = self._headers() | {
-            hdrs.ETAG: f'"{etag}"',
-            hdrs.LAST_MODIFIED: self.http_date(),
-            hdrs.CONTENT_TYPE: header_text(query.get("response-content-type"))
-            or "binary/octet-stream",
-        }
-        if "response-content-disposition" in query:
-            headers[hdrs.CONTENT_DISPOSITION] = header_text(query["response-content-disposition"])
         try:
-            return await send_object(request, path, size, headers)
-        except Beyond:
+            sent = await self.send(request, key, query, self._headers())
+        except Beyond as beyond:
             raise Problem(
                 416,
                 "InvalidRange",
                 "The requested range is not satisfiable",
                 RangeRequested=request.headers.get("Range", ""),
-                ActualObjectSize=str(size),
+                ActualObjectSize=str(beyond.size),
             ) from None
+        if sent is None:
+            raise Problem(404, "NoSuchKey", "The specified key does not exist.", Key=key)
+        return sent
 
     def _headers(self) -> dict[str, str]:
         return {"x-amz-request-id": request_id(), "x-amz-id-2": secrets.token_urlsafe(48)}
@@ -307,18 +276,6 @@ class S3(KeyBucket):
         return xml_error(
             problem.status, problem.code, problem.message, details=details, headers=headers
         )
-
-
-def _content_md5(header: str | None) -> bytes | None:
-    if header is None:
-        return None
-    try:
-        digest = base64.b64decode(header, validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != 16:
-        raise Problem(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
-    return digest
 
 
 def _iso(seconds: float) -> str:

@@ -17,9 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
-Headers = CIMultiDict[str] | CIMultiDictProxy[str] | Mapping[str, str]
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 WEEK_S: Final = 7 * 24 * 3600  # the longest that a URL may live, in both clouds
 STAMP: Final = "%Y%m%dT%H%M%SZ"
@@ -90,7 +88,8 @@ def presign(
     moment = datetime.fromtimestamp(at, UTC).strftime(STAMP)
     scope = _scope(flavour, moment[:8])
     host, _, path = url.partition("://")[2].partition("/")
-    carried = {"host": host} | {name.lower(): value for name, value in (headers or {}).items()}
+    carried = CIMultiDict({"host": host, **(headers or {})})
+    names = sorted(name.lower() for name in carried)
     p = flavour.prefix
     query = [
         *parameters,
@@ -98,9 +97,9 @@ def presign(
         (f"{p}Credential", f"{key.id}/{scope}"),
         (f"{p}Date", moment),
         (f"{p}Expires", str(life_s)),
-        (f"{p}SignedHeaders", ";".join(sorted(carried))),
+        (f"{p}SignedHeaders", ";".join(names)),
     ]
-    signed = sign(flavour, key, method, "/" + path, query, carried, sorted(carried))
+    signed = sign(flavour, key, method, "/" + path, query, carried, names)
     written = "&".join(f"{_encoded(name)}={_encoded(value)}" for name, value in query)
     return f"{url}?{written}&{p}Signature={signed.signature}"
 
@@ -111,7 +110,7 @@ def sign(
     method: str,
     path: str,
     query: Sequence[tuple[str, str]],
-    headers: Headers,
+    headers: MultiMapping[str],
     signed_headers: Sequence[str],
 ) -> Signed:
     """Sign a request.
@@ -119,7 +118,7 @@ def sign(
     Args:
         path: as it is on the wire, encoded.
         query: decoded; all of it but the signature, with date and scope in it.
-        signed_headers: names, lower case, sorted; each must be in ``headers``.
+        signed_headers: names, lower case, sorted; one that did not come is signed as empty.
     """
     told = dict(query)
     moment = told[f"{flavour.prefix}Date"]
@@ -129,7 +128,7 @@ def sign(
             method,
             quote_from_bytes(unquote_to_bytes(_bytes(path)), safe="/" + UNRESERVED),
             "&".join(sorted(f"{_encoded(n)}={_encoded(v)}" for n, v in query)),
-            *(f"{name}:{_value(headers, name)}" for name in signed_headers),
+            *(f"{name}:{_value(headers.getall(name, []))}" for name in signed_headers),
             "",
             ";".join(signed_headers),
             "UNSIGNED-PAYLOAD",
@@ -155,11 +154,7 @@ def _encoded(text: str) -> str:
     return quote(text, safe=UNRESERVED, errors="surrogateescape")
 
 
-def _value(headers: Headers, name: str) -> str:
-    if isinstance(headers, CIMultiDict | CIMultiDictProxy):
-        values = headers.getall(name, [])
-    else:
-        values = [headers[name]] if name in headers else []
+def _value(values: Sequence[str]) -> str:
     return ",".join(" ".join(value.split()) for value in values)
 
 

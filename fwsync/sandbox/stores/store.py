@@ -43,10 +43,6 @@ class Download:
     disposition: str
 
 
-class Incomplete(Exception):
-    """The parts of an object cannot be joined; the text says why."""
-
-
 class Store(Protocol):
     """One dialect."""
 

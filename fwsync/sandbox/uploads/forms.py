@@ -16,7 +16,7 @@ from fwsync.sandbox.formats.multipart import FormParser, Part, PartEnd, boundary
 from fwsync.sandbox.kept import catalog, metadata
 from fwsync.sandbox.kept.blobs import KEEP_IN_MEMORY, Incoming
 from fwsync.sandbox.kept.catalog import Arrival
-from fwsync.sandbox.problems import ApiError, invalid
+from fwsync.sandbox.problems import ApiError, invalid, refuse_others
 from fwsync.sandbox.site import Call, read_json
 
 Json = dict[str, Any]
@@ -179,9 +179,7 @@ def check_metadata(told: Json) -> None:
     Raises:
         ApiError: 400, a field is unknown, or has the wrong type.
     """
-    if unknown := sorted(set(told) - _KNOWN_METADATA):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")
+    refuse_others(told, _KNOWN_METADATA)
     for name, read in _CHECKS.items():
         if told.get(name) is not None:
             read(told[name], name)

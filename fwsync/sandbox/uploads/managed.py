@@ -126,9 +126,8 @@ async def complete_azure(call: Call) -> web.Response:
 
 async def cleanup(call: Call) -> web.Response:
     """``POST /upload/signed-url/cleanup``: forget what was put and is not wanted."""
-    name, upload = _known(call, await call.json_object())
-    call.site.tickets.pop(name, None)
-    call.site.store.objects.drop(upload.key)
+    name, _ = _known(call, await call.json_object())
+    _forget(call, name)
     return web.Response(status=204)
 
 
@@ -165,15 +164,10 @@ async def storage_file(call: Call) -> web.Response:
 
 async def delete_storage_file(call: Call) -> web.Response:
     """``DELETE /storage/files/{id}``."""
-    found = call.site.tickets.get(call.part("id"))
-    if not isinstance(found, Managed):
-        if call.flag("ignore_storage_errors"):
-            return answer({"deleted": 0})
+    deleted = _forget(call, call.part("id"))
+    if not deleted and not call.flag("ignore_storage_errors"):
         raise missing("no such storage file")
-    del call.site.tickets[call.part("id")]
-    if found.upload is not None:
-        call.site.store.objects.drop(found.upload.key)
-    return answer({"deleted": 1})
+    return answer({"deleted": int(deleted)})
 
 
 # ------------------------------------------------------------------------------- POST /files
@@ -240,11 +234,7 @@ async def _blob(call: Call, name: str, managed: Managed) -> Blob:
 
 def drop(call: Call, body: Json) -> None:
     """Forget the bytes that a body names by their UUID."""
-    found = call.site.tickets.get(_uuid(body))
-    if isinstance(found, Managed):
-        del call.site.tickets[_uuid(body)]
-        if found.upload is not None:
-            call.site.store.objects.drop(found.upload.key)
+    _forget(call, _uuid(body))
 
 
 def _upsert(
@@ -305,6 +295,17 @@ def _minted(call: Call, size: int | None, *, several: bool) -> tuple[str, Signed
     upload = store.upload(store_origin(call), name, count if count > 1 else 0)
     call.site.tickets.keep(name, Managed(upload, size))
     return name, upload
+
+
+def _forget(call: Call, name: str) -> bool:
+    """Forget bytes that are no file; whether there were any."""
+    found = call.site.tickets.get(name)
+    if not isinstance(found, Managed):
+        return False
+    del call.site.tickets[name]
+    if found.upload is not None:
+        call.site.store.objects.drop(found.upload.key)
+    return True
 
 
 def _check_provider(call: Call, body: Json) -> None:

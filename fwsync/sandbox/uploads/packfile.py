@@ -30,7 +30,7 @@ from fwsync.sandbox.kept.blobs import Blob
 from fwsync.sandbox.kept.catalog import Arrival
 from fwsync.sandbox.kept.records import Pen
 from fwsync.sandbox.kept.render import file_json
-from fwsync.sandbox.problems import ApiError, invalid, missing
+from fwsync.sandbox.problems import ApiError, invalid, missing, refuse_others
 from fwsync.sandbox.site import Call, answer
 from fwsync.sandbox.uploads.forms import Form, read_metadata
 
@@ -338,7 +338,7 @@ def _wanted(text: str | None, project: Place) -> Wanted:
     if not text:
         raise invalid("Metadata required")
     told = read_metadata(text)
-    _closed("metadata", told, {"project", "session", "acquisition", "packfile"})
+    refuse_others(told, {"project", "session", "acquisition", "packfile"}, "metadata")
     to = _part(told, "project", "_id", {"_id"})
     if to["_id"] != project.id:
         raise invalid("project._id in the metadata is not the project of the URL")
@@ -368,13 +368,7 @@ def _part(told: Json, name: str, required: str, known: set[str]) -> Json:
     part = told.get(name)
     if not isinstance(part, dict):
         raise invalid(f"{name!r} is a required property, and an object")
-    _closed(name, part, known)
+    refuse_others(part, known, name)
     if not isinstance(part.get(required), str):
         raise invalid(f"{required!r} is a required property of {name}, and a text")
     return dict(part)
-
-
-def _closed(where: str, told: Json, known: set[str]) -> None:
-    if unknown := sorted(set(told) - known):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed in {where} ({names} unexpected)")

@@ -156,23 +156,21 @@ class _Hand:
 
 
 def _label(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
-    project = _project(hand, wanted.group, wanted.project.text("label")).place
-    if wanted.session is None:
-        return _grown(hand, wanted, project, None, _nowhere)
-    session = _session_labelled(hand, project, wanted)
-    label = "" if wanted.acquisition is None else wanted.acquisition.text("label")
+    project = _project(hand, wanted.group, wanted.text("project", "label")).place
+    label = wanted.text("acquisition", "label")
     return _grown(
         hand,
         wanted,
         project,
-        session,
+        _session_labelled(hand, project, wanted),
         lambda there: branches.acquisition_labelled(hand.db, there, label),
     )
 
 
 def _session_labelled(hand: _Hand, project: Place, wanted: Wanted) -> Place | None:
-    label = "" if wanted.session is None else wanted.session.text("label")
-    subject = wanted.subject.told
+    if wanted.session is None:
+        return None
+    label, subject = wanted.text("session", "label"), wanted.subject.told
     if "_id" not in subject:
         code = branches.subject_label(subject)
         return branches.session_labelled(hand.db, project, label, code)
@@ -182,31 +180,30 @@ def _session_labelled(hand: _Hand, project: Place, wanted: Wanted) -> Place | No
 
 
 def _uid(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
-    project = _project(hand, wanted.group, wanted.project.text("label")).place
+    project = _project(hand, wanted.group, wanted.text("project", "label")).place
     return _by_uid_in(hand, wanted, project)
 
 
 def _by_uid_in(hand: _Hand, wanted: Wanted, project: Place) -> dict[str, Place]:
-    uid = "" if wanted.session is None else wanted.session.text("uid")
-    found = branches.with_uid(hand.db, "session", uid, project)
+    found = branches.with_uid(hand.db, "session", wanted.text("session", "uid"), project)
     return _grown(hand, wanted, project, _oldest(found), _acquisition_of(hand, wanted))
 
 
 def _acquisition_of(hand: _Hand, wanted: Wanted) -> Callable[[Place], Place | None]:
-    uid = "" if wanted.acquisition is None else wanted.acquisition.text("uid")
+    uid = wanted.text("acquisition", "uid")
     return lambda there: _oldest(branches.with_uid(hand.db, "acquisition", uid, there))
 
 
 def _uid_match(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
-    session = _existing(hand, "session", wanted.session)
+    session = _existing(hand, wanted, "session")
     in_session = _acquisition_of(hand, wanted)(session)
-    acquisition = in_session or _existing(hand, "acquisition", wanted.acquisition)
+    acquisition = in_session or _existing(hand, wanted, "acquisition")
     project = branches.above(hand.db, session, "project")
     return _grown(hand, wanted, project, session, lambda _: acquisition)
 
 
-def _existing(hand: _Hand, kind: str, level: Level | None) -> Place:
-    uid = "" if level is None else level.text("uid")
+def _existing(hand: _Hand, wanted: Wanted, kind: str) -> Place:
+    uid = wanted.text(kind, "uid")
     found = hand.first(branches.with_uid(hand.db, kind, uid))
     if found is None:
         raise missing(f"{kind.capitalize()} with uid {uid} does not exist")
@@ -214,28 +211,27 @@ def _existing(hand: _Hand, kind: str, level: Level | None) -> Place:
 
 
 def _reaper(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
-    session, acquisition = (wanted.session, wanted.acquisition) if hand.by_uid else (None, None)
+    if not hand.by_uid:
+        return _reaped(hand, wanted)
+    uid = wanted.text("acquisition", "uid")
+    acquisition = hand.first(branches.with_uid(hand.db, "acquisition", uid))
     if acquisition is not None:
-        found = hand.first(branches.with_uid(hand.db, "acquisition", acquisition.text("uid")))
-        if found is not None:
-            its = branches.above(hand.db, found, "session")
-            project = branches.above(hand.db, its, "project")
-            return _grown(hand, wanted, project, its, lambda _: found)
-    if session is not None:
-        its_uid = branches.with_uid(hand.db, "session", session.text("uid"))
-        there = hand.first(its_uid)
-        if there is not None:
-            project = branches.above(hand.db, there, "project")
-            return _grown(hand, wanted, project, there, _acquisition_of(hand, wanted))
+        session = branches.above(hand.db, acquisition, "session")
+        project = branches.above(hand.db, session, "project")
+        return _grown(hand, wanted, project, session, lambda _: acquisition)
+    found = hand.first(branches.with_uid(hand.db, "session", wanted.text("session", "uid")))
+    if found is not None:
+        project = branches.above(hand.db, found, "project")
+        return _grown(hand, wanted, project, found, _acquisition_of(hand, wanted))
     return _reaped(hand, wanted)
 
 
 def _reaped(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
-    group, label = wanted.group, wanted.project.text("label")
+    group, label = wanted.group, wanted.text("project", "label")
     to = _project(hand, group, label, unsorted=True)
     if to.matched or wanted.session is None:
         return _by_uid_in(hand, wanted, to.place)
-    name = f"gr-{group}_proj-{label}_ses-{wanted.session.text('uid')}"
+    name = f"gr-{group}_proj-{label}_ses-{wanted.text('session', 'uid')}"
     named = Level(wanted.session.told | {"label": tree.read_label(name)}, wanted.session.files)
     told = Wanted(group, wanted.project, wanted.subject, named, wanted.acquisition)
     return _by_uid_in(hand, told, to.place)
@@ -271,7 +267,7 @@ def _grown(
     told = wanted.session.told
     if session is None:
         subject = branches.subject_of(hand.pen, project, wanted.subject.told)
-        session = branches.make(hand.pen, "session", subject, wanted.session.text("label"), told)
+        session = branches.make(hand.pen, "session", subject, told.get("label", ""), told)
     else:
         branches.fill(hand.pen, session, told)
         subject = branches.above(hand.db, session, "subject")
@@ -283,15 +279,11 @@ def _grown(
     acquisition = find(session)
     branches.begin_no_later(hand.pen, session, told)
     if acquisition is None:
-        label = wanted.acquisition.text("label")
+        label = told.get("label", "")
         acquisition = branches.make(hand.pen, "acquisition", session, label, told)
     else:
         branches.fill(hand.pen, acquisition, told)
     return targets | {"acquisition": acquisition}
-
-
-def _nowhere(_: Place) -> None:
-    return None
 
 
 def _oldest(places: Sequence[Place]) -> Place | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fwsync.sandbox.kept import fields, tree
-from fwsync.sandbox.problems import invalid
+from fwsync.sandbox.problems import invalid, refuse_others
 from fwsync.sandbox.uploads.forms import check_metadata
 
 Json = dict[str, Any]
@@ -39,10 +39,6 @@ class Level:
     told: Json
     files: dict[str, Json]
 
-    def text(self, name: str) -> str:
-        """A field that is a text; empty where it is not told."""
-        return self.told.get(name) or ""
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -53,6 +49,11 @@ class Wanted:
     subject: Level
     session: Level | None
     acquisition: Level | None
+
+    def text(self, kind: str, name: str) -> str:
+        """A field of a level that is a text; empty where it is not told."""
+        level: Level | None = getattr(self, kind)
+        return "" if level is None else level.told.get(name) or ""
 
     def of_file(self, name: str) -> tuple[str, Json] | None:
         """The level a file belongs to, and its metadata; ``None``: nobody named it."""
@@ -74,7 +75,7 @@ def read_wanted(strategy: str, told: Json) -> Wanted:
     """
     required = REQUIRED[strategy]
     known = required | OPTIONAL.get(strategy, {})
-    _closed("", told, set(known))
+    refuse_others(told, known.keys())
     for kind, name in known.items():
         if kind in required or told.get(kind) is not None:
             _needs(kind, told.get(kind), name)
@@ -103,7 +104,7 @@ def _needs(kind: str, told: object, name: str) -> None:
 def _group(told: Json | None) -> str:
     if told is None:
         return ""
-    _closed("group", told, {"_id", "label", "roles"})
+    refuse_others(told, {"_id", "label", "roles"}, "group")
     return tree.read_label(told["_id"])
 
 
@@ -144,10 +145,3 @@ def _files(kind: str, told: object) -> dict[str, Json]:
         check_metadata(entry)
         found[entry["name"]] = entry
     return found
-
-
-def _closed(where: str, told: Json, known: set[str]) -> None:
-    if unknown := sorted(set(told) - known):
-        of = f" in {where}" if where else ""
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed{of} ({names} unexpected)")

@@ -15,17 +15,12 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from aiohttp import web
-
 from fwsync.sandbox.content.sending import attachment
 from fwsync.sandbox.formats.multipart import file_name
-from fwsync.sandbox.kept import catalog
-from fwsync.sandbox.kept.access import Place
 from fwsync.sandbox.kept.blobs import Blob
 from fwsync.sandbox.kept.catalog import Arrival
-from fwsync.sandbox.kept.render import file_json
 from fwsync.sandbox.problems import ApiError, invalid, missing
-from fwsync.sandbox.site import Call, answer
+from fwsync.sandbox.site import Call
 from fwsync.sandbox.stores import Download, Incomplete, SignedUpload, part_count
 
 Json = dict[str, Any]
@@ -145,19 +140,6 @@ async def redeem(
         return found.entries
 
 
-async def asked_for(call: Call) -> tuple[list[str], Any]:
-    """What a request for a ticket says: file names, and the metadata as it is.
-
-    Raises:
-        ApiError: 400.
-    """
-    body = await call.json_object()
-    names = body.get("filenames")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise invalid("filenames must be a list of texts")
-    return names, body.get("metadata")
-
-
 def announced_size(told: Mapping[str, Any]) -> int | None:
     """The size that the metadata of one file announce; SDK 23 leaves a 0 out.
 
@@ -200,71 +182,6 @@ def count_parts(call: Call, size: int) -> int:
     target = max(switches.signed_part_size, ceil(size / MAX_PARTS))
     most = max(1, min(MAX_PARTS, size // store.smallest_part))
     return part_count(size, min(target, store.largest_put), most)
-
-
-# ------------------------------------------------------------------------ files of a container
-
-
-async def upload(call: Call, place: Place, check: Callable[[Json], object]) -> web.Response:
-    """``POST /{cont}/{id}/files?ticket=``: a ticket; with one, what was put becomes files.
-
-    Where the site has no signed URLs the answer is an empty object: CLI 18.5.1 looks for
-    ``ticket`` and ``urls`` in it and falls back to the form. (core19 answers ``null``, on which
-    this CLI fails.)
-
-    Args:
-        check: is shown the metadata of each file.
-    """
-    where, ticket = f"{place.kind}/{place.id}", call.query("ticket")
-    if ticket:
-        return answer(await redeem(call, where, ticket, _recorder(call, place)))
-    if not call.site.switches.signed_url:
-        return answer({})
-    names, told = await asked_for(call)
-    about = _about(names, told)
-    for entry in about.values():
-        check(entry)
-    sizes = {name: announced_size(entry) for name, entry in about.items()}
-    return answer(await mint(call, where, names, sizes, about))
-
-
-def _recorder(call: Call, place: Place) -> Record:
-    async def record(about: dict[str, Json], arrivals: list[Arrival]) -> list[Json]:
-        named = [
-            Arrival(_stored_name(about, arrival.name), arrival.bytes, about[arrival.name])
-            for arrival in arrivals
-        ]
-        rows = await call.site.records.write(
-            catalog.store,
-            place,
-            named,
-            call.caller,
-            keep_metadata=call.flag("preserve_metadata"),
-            hash_known=not call.site.switches.empty_hashes,
-        )
-        return [file_json(row) for row in rows]
-
-    return record
-
-
-def _about(names: Sequence[str], told: Any) -> dict[str, Json]:
-    """The metadata of each file: an object for all, or (analyses) a list with one for each."""
-    if isinstance(told, list):
-        if len(told) != len(names):
-            raise invalid("metadata must have an entry for each of filenames")
-        entries = told
-    else:
-        entries = [{} if told is None else told] * len(names)
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise invalid("metadata must be a JSON object, or a list of them")
-    if len(names) > 1 and not isinstance(told, list):
-        entries = [{k: v for k, v in entry.items() if k != "size"} for entry in entries]
-    return dict(zip(names, entries, strict=True))
-
-
-def _stored_name(about: Mapping[str, Json], name: str) -> str:
-    alone = len(about) == 1 and about[name].get("name")
-    return file_name(about[name]["name"] if alone else name)
 
 
 # ---------------------------------------------------------------------------------- the rest
@@ -340,7 +257,7 @@ async def taken(call: Call, name: str, key: str, size: int | None) -> Blob:
     Raises:
         ApiError: 409, it is missing or has another size; 413.
     """
-    held = call.site.store.objects.whole(key)
+    held = call.site.store.objects.get(key)
     if held is None or held.piece is None:
         raise ApiError(409, f"{name}: nothing is in the store; was it put under its URL?")
     if size is not None and held.piece.size != size:

@@ -29,7 +29,7 @@ from fwsync.sandbox.kept import branches, fields, tree
 from fwsync.sandbox.kept.access import Place, load_place
 from fwsync.sandbox.kept.branches import make, overwrite
 from fwsync.sandbox.kept.records import Pen
-from fwsync.sandbox.problems import invalid, missing
+from fwsync.sandbox.problems import invalid, missing, refuse_others
 from fwsync.sandbox.site import Call, answer
 from fwsync.sandbox.uploads import managed
 
@@ -99,9 +99,7 @@ def _scope(call: Call) -> str:
 
 
 def _wanted(body: Json, also: set[str]) -> list[Wanted]:
-    if unknown := sorted(set(body) - {*LEVELS, *_ABOUT} - also):
-        names = ", ".join(unknown)
-        raise invalid(f"Additional properties are not allowed ({names} unexpected)")
+    refuse_others(body, {*LEVELS, *_ABOUT, *also})
     about = {name: body[name] for name in _ABOUT if body.get(name) is not None}
     return [_level(kind, body[kind], about) for kind in LEVELS if body.get(kind) is not None]
 

@@ -11,7 +11,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.house.house import Done, finish
@@ -39,13 +39,11 @@ class Cli:
         program: the command.
         home: made when missing; its credentials, caches and temporary files are there.
         key: written where ``fw login`` puts it; empty: nobody is logged in.
-        env: more of the environment.
     """
 
     program: Path
     home: Path
     key: str = ""
-    env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         (self.home / "tmp").mkdir(parents=True, exist_ok=True)
@@ -72,7 +70,7 @@ class Cli:
         process = subprocess.Popen(
             [self.program, *map(str, args)],
             cwd=self.home,
-            env=kept | own | self.env | (env or {}),
+            env=kept | own | (env or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

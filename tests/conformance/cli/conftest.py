@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,3 @@ def cli(fw: Path, ground: Ground, tmp_path: Path) -> Cli:
 def user(fw: Path, ground: Ground, tmp_path: Path) -> Cli:
     """An ordinary user's, who was granted nothing yet."""
     return Cli(fw, tmp_path / "user", ground.user_key())
-
-
-@pytest.fixture
-def switch(ground: Ground) -> Iterator[Callable[..., None]]:
-    """Sets features of the site; they are as before when the test is over."""
-    before = ground.ask("GET", "/sandbox/switches")
-
-    def set_(**changes: object) -> None:
-        ground.ask("PATCH", "/sandbox/switches", changes)
-
-    yield set_
-    set_(**before)

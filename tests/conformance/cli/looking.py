@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import http.client
 import io
-from contextlib import closing
 from typing import Any
 
 from tests.house.house import Ground
@@ -15,15 +13,7 @@ Json = dict[str, Any]
 
 def content(ground: Ground, file_id: str) -> bytes:
     """The bytes of a file, read by the admin."""
-    secret = ground.key().rpartition(":")[2]
-    with closing(http.client.HTTPConnection("127.0.0.1", ground.port, timeout=30)) as wire:
-        headers = {"Authorization": f"Bearer {secret}"}
-        wire.request("GET", f"/api/files/{file_id}/download", headers=headers)
-        answer = wire.getresponse()
-        body = answer.read()
-
-    assert answer.status == 200, (answer.status, body)
-    return body
+    return ground.content("GET", f"/files/{file_id}/download")
 
 
 def find(ground: Ground, *path: str) -> Json:

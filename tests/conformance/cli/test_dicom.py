@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +99,7 @@ def test_scans_are_sorted_by_their_headers_and_known_again(
         assert "dicom" == file["type"]
         if len(one.slices) == 1:
             assert {file["name"]: body} == {
-                re.sub("$", ".dicom", acquisition["label"]): next(iter(one.slices.values()))
+                f"{acquisition['label']}.dicom": next(iter(one.slices.values()))
             }
         else:
             assert file["name"].endswith(".dicom.zip")

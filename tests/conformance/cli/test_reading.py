@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from itertools import count
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +14,7 @@ from tests.conformance.cli.looking import asked, content, entries, find, table
 from tests.conformance.cli.planted import FILES, INPUT, OUTPUT, SLICES, Planted, fill
 from tests.conformance.cli.trees import on_disk, sha384, unzipped
 from tests.house.house import Ground
+from tests.sandbox.api import unpack
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -26,12 +26,6 @@ SIDECAR = ".flywheel.json"
 def planted(ground: Ground) -> Planted:
     """A project of this test's own."""
     return fill(ground, f"Reads {next(_NUMBERS)}")
-
-
-def _untarred(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path, "r:") as archive:
-        members = {one.name: archive.extractfile(one) for one in archive}
-        return {name: one.read() for name, one in members.items() if one is not None}
 
 
 @pytest.mark.row("resolve", "lookup-root", "lookup-analysis", "users-self", "roles", "analyses-get")
@@ -75,8 +69,8 @@ def test_downloads_hold_what_was_asked_for_byte_by_byte(
     no_dicom = {
         path: body for path, body in FILES.items() if not path.endswith((".dicom.zip", ".dcm"))
     }
-    assert {f"backup/lab/{label}/{path}": body for path, body in no_dicom.items()} == _untarred(
-        to("all.tar")
+    assert {f"backup/lab/{label}/{path}": body for path, body in no_dicom.items()} == unpack(
+        to("all.tar").read_bytes()
     )
     assert f"comprising {len(no_dicom)} files." in said[0]
     wanted = ("sub-02/ses-01/rest/bold.nii", "sub-02/ses-01/rest/noté #1.txt")
@@ -87,7 +81,7 @@ def test_downloads_hold_what_was_asked_for_byte_by_byte(
     assert {
         "QA report/input/T1w.nii": FILES[INPUT],
         "QA report/output/qa.csv": OUTPUT["qa.csv"],
-    } == _untarred(to("qa.tar"))
+    } == unpack(to("qa.tar").read_bytes())
     assert OUTPUT["qa.csv"] == to("qa.csv").read_bytes()
     assert FILES["sub-02/ses-01/rest/noté #1.txt"] == to("note.txt").read_bytes()
 

@@ -1,7 +1,7 @@
 """What runs in the SDK's own interpreter: flows, called by name, one after the other.
 
 A line of JSON comes in, ``{"flow": "uploads.by_form", "key": …, "args": {…}}``, and one goes out:
-``{"facts": …}``, or ``{"failed": {"type", "status", "text", "trace"}}``. The process lives as
+``{"facts": …}``, or ``{"failed": {"status", "trace"}}``. The process lives as
 long as its stdin: the SDK takes a second to be imported.
 
 A warning is a failure: the SDK warns where a server is not what it expects.
@@ -42,9 +42,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         return {
             "failed": {
-                "type": type(error).__name__,
                 "status": getattr(error, "status", None),
-                "text": str(error),
                 "trace": "".join(traceback.format_exception(error, limit=2)),
             }
         }

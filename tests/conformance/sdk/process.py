@@ -14,11 +14,9 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 class FlowFailed(Exception):
     """A flow raised; ``status`` is that of the answer, if the SDK's ``ApiException`` it was."""
 
-    def __init__(self, kind: str, status: int | None, text: str, trace: str) -> None:
-        super().__init__(f"{kind}: {text}\n{trace}")
-        self.kind = kind
+    def __init__(self, trace: str, status: int | None) -> None:
+        super().__init__(trace)
         self.status = status
-        self.text = text
 
 
 class Driver:
@@ -55,8 +53,7 @@ class Driver:
             raise AssertionError(f"the driver ended:\n{(self._home / 'stderr').read_text()}")
         answer = json.loads(line, object_hook=_revived)
         if "failed" in answer:
-            failed = answer["failed"]
-            raise FlowFailed(failed["type"], failed["status"], failed["text"], failed["trace"])
+            raise FlowFailed(**answer["failed"])
         return answer["facts"]
 
     def stop(self) -> None:

@@ -61,7 +61,7 @@ def test_an_analysis_hangs_on_any_level(sdk: Sdk, place: Place) -> None:
 def test_an_analysis_is_deleted(sdk: Sdk, place: Place) -> None:
     seen = sdk("analyses.delete", session=place.session)
 
-    assert (["short-lived"], [], 404) == (seen["before"], seen["after"], seen["gone"])
+    assert (["short-lived"], [], 404) == (seen["before"], seen["after"], seen["gone"]["status"])
 
 
 @pytest.mark.row("analyses-nested")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.place import Place
 from tests.conformance.sdk.process import Sdk
-from tests.house.house import Ground
 
 
 @pytest.fixture
@@ -131,24 +130,18 @@ def test_files_are_deleted_by_name_by_id_and_together(
     )
 
     assert [1, 1, 2] == [one["deleted"] for one in seen["answers"]]
-    assert 404 == seen["gone"]
+    assert 404 == seen["gone"]["status"]
     assert ["e"] == seen["left"]
     alive = {one["name"] for one in place.versions(place.acquisition) if not one["deleted"]}
     assert {"e"} == alive
 
 
-@pytest.fixture
-def audited(ground: Ground) -> Iterator[None]:
-    ground.ask("PATCH", "/sandbox/switches", {"audit_trail": True})
-    yield
-    ground.ask("PATCH", "/sandbox/switches", {"audit_trail": False})
-
-
 @pytest.mark.row("delete-reason")
-@pytest.mark.usefixtures("audited")
 def test_a_deletion_needs_a_reason_where_there_is_an_audit_trail(
-    sdk: Sdk, place: Place, file: str
+    sdk: Sdk, place: Place, file: str, switch: Callable[..., None]
 ) -> None:
+    switch(audit_trail=True)
+
     seen = sdk(
         "files.delete_with_reason",
         acquisition=place.acquisition,
@@ -156,7 +149,7 @@ def test_a_deletion_needs_a_reason_where_there_is_an_audit_trail(
         reason="duplicate_data",
     )
 
-    assert seen["without"] in (400, 422)
+    assert seen["without"]["status"] in (400, 422)
     assert 1 == seen["with"]["deleted"]
     assert [] == [one for one in place.versions(place.acquisition) if not one["deleted"]]
 

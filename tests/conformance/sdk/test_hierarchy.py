@@ -10,8 +10,6 @@ from tests.conformance.place import Place
 from tests.conformance.sdk.process import Sdk
 from tests.house.house import Ground
 
-READ_ONLY, READ_WRITE = "ro", "rw"
-
 
 @pytest.mark.row("containers-create", "groups-create", "sessions-subject", "containers-get")
 def test_a_tree_is_grown(sdk: Sdk, ground: Ground) -> None:
@@ -66,7 +64,7 @@ def test_paths_lead_to_the_one_thing(sdk: Sdk, place: Place) -> None:
 
 @pytest.mark.row("lookup", "error-shape")
 def test_a_path_that_leads_nowhere_is_404(sdk: Sdk, place: Place) -> None:
-    met = sdk("hierarchy.status_of", call="lookup", args=[f"lab/{place.label}/sub-99"])
+    met = sdk("refusals.of", call="lookup", args=[f"lab/{place.label}/sub-99"])
 
     assert 404 == met["status"]
     assert "sub-99" in met["reason"]
@@ -220,7 +218,7 @@ def test_what_is_deleted_is_gone_and_stays_in_the_record(sdk: Sdk, place: Place)
 
     assert 2 == seen["several"]["deleted"]
     assert 1 == seen["one"]["deleted"]
-    assert [404, 404, 404] == seen["gone"]
+    assert [404, 404, 404] == [one["status"] for one in seen["gone"]]
     gone = [place.session, place.acquisition, *more]
     assert [] == [one for one in gone if place.container(one)["deleted"] is None]
     assert place.container(place.subject)["deleted"] is None
@@ -317,7 +315,7 @@ def test_who_may_only_read_meets_403_for_every_change(
     sdk: Sdk, nobody: Sdk, ground: Ground, place: Place
 ) -> None:
     def met(call: str, *args: Any) -> int | None:
-        status = nobody("hierarchy.status_of", call=call, args=list(args))
+        status = nobody("refusals.of", call=call, args=list(args))
         return None if status is None else int(status["status"])
 
     before = met("get", place.project)
@@ -350,7 +348,7 @@ def test_who_may_write_fills_what_is_below(
     ground.allow(place.project, "rw")
 
     entries = nobody("uploads.from_memory", acquisition=place.acquisition, signed=False)
-    refused = nobody("hierarchy.status_of", call="delete_project", args=[place.project])
+    refused = nobody("refusals.of", call="delete_project", args=[place.project])
 
     assert 3 == len(entries)
     assert {ground.sandbox.ready.user_id} == {one["origin"]["id"] for one in entries}

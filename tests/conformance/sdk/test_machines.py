@@ -38,7 +38,7 @@ def test_a_device_works_and_goes(sdk: Sdk) -> None:
     assert ("ok", []) == (seen["fine"]["status"], seen["fine"]["errors"])
     assert "spare" == seen["second"]["label"]
     assert made["id"] == seen["by spare"]["origin"]["id"]
-    assert 401 == seen["ended"]
+    assert 401 == seen["ended"]["status"]
     assert seen["disabled"]["disabled"] is True
     assert seen["disabled"].get("key") is None
     assert made["id"] not in seen["left"]
@@ -63,9 +63,9 @@ def test_many_files_become_one_zip(sdk: Sdk, place: Place) -> None:
         "packfile": {"type": "dicom"},
     }
 
-    seen = sdk("machines.packfile", project=place.project, contents=contents, metadata=metadata)
+    text = sdk("machines.packfile", project=place.project, contents=contents, metadata=metadata)
 
-    told = events(seen["events"])
+    told = events(text)
     assert ["progress"] * 3 + ["result"] == [name for name, _ in told]
     assert [(1, 3), (2, 3), (3, 3)] == [(data["done"], data["total"]) for _, data in told[:-1]]
     assert 100.0 == told[-2][1]["percent"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,60 +30,50 @@ def ground(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gro
         yield made
 
 
-@pytest.fixture
-def whole(ground: Ground, store: str) -> Iterator[int]:
-    """The bytes of a file that goes up in several parts."""
-    size, part = SIZES.get(store, (SIZE, PART))
-    before = ground.ask("GET", "/sandbox/switches")
-    names = ("signed_parts_from", "signed_part_size")
-    ground.ask("PATCH", "/sandbox/switches", {"signed_parts_from": 1, "signed_part_size": part})
-    yield size
-    ground.ask("PATCH", "/sandbox/switches", {name: before[name] for name in names})
-
-
-def sent(folder: Path, size: int) -> Path:
-    file = folder / "scan a#ü.nii"
-    file.write_bytes(random.Random(size).randbytes(size))
-    return file
-
-
 @pytest.mark.row("stores", "signed-put", "signed-finalize", "signed-ticket")
 @pytest.mark.parametrize("size", [0, 5, 300_000])
 def test_one_url_takes_the_whole_file(
     sdk: Sdk, ground: Ground, place: Place, tmp_path: Path, size: int
 ) -> None:
-    ground.forget_requests()
-
-    seen = sdk("uploads.large", acquisition=place.acquisition, path=sent(tmp_path, size))
-
-    assert (size, True) == (seen["entry"]["size"], seen["same"])
-    assert [size] == [one["size"] for one in place.versions(place.acquisition)]
-    assert 1 == puts(ground)
+    assert 1 == sent(sdk, ground, place, tmp_path, size)
 
 
 @pytest.mark.row("stores", "signed-put", "signed-finalize", "signed-ticket")
 def test_several_urls_take_the_parts_in_their_order(
-    sdk: Sdk, ground: Ground, place: Place, tmp_path: Path, whole: int
+    sdk: Sdk,
+    ground: Ground,
+    place: Place,
+    tmp_path: Path,
+    store: str,
+    switch: Callable[..., None],
 ) -> None:
-    ground.forget_requests()
+    size, part = SIZES.get(store, (SIZE, PART))
+    switch(signed_parts_from=1, signed_part_size=part)
 
-    seen = sdk("uploads.large", acquisition=place.acquisition, path=sent(tmp_path, whole))
-
-    assert (whole, True) == (seen["entry"]["size"], seen["same"])
-    assert [whole] == [one["size"] for one in place.versions(place.acquisition)]
-    assert puts(ground) > 1
+    assert sent(sdk, ground, place, tmp_path, size) > 1
 
 
-@pytest.mark.row("stores", "signed-direct")
-def test_managed_storage_hands_out_urls_of_the_store(sdk: Sdk, place: Place) -> None:
+@pytest.mark.row("stores", "signed-direct", "files-upsert")
+def test_managed_storage_takes_the_bytes_first(sdk: Sdk, place: Place) -> None:
     content = random.Random(3).randbytes(70_000)
 
     seen = sdk("uploads.managed", acquisition=place.acquisition, content=content)
 
-    assert (70_000, "created") == (seen["entry"]["size"], seen["entry"]["upsert_result"])
+    assert ("managed.bin", 70_000, "created") == tuple(
+        seen["entry"][name] for name in ("name", "size", "upsert_result")
+    )
     assert content == seen["bytes"]
+    assert [70_000] == [one["size"] for one in place.versions(place.acquisition)]
 
 
-def puts(ground: Ground) -> int:
-    """How many times bytes were sent to the store."""
-    return len([one for one in ground.requests() if one["method"] == "PUT"])
+def sent(sdk: Sdk, ground: Ground, place: Place, folder: Path, size: int) -> int:
+    """A file goes up and comes back whole; how many times bytes were sent to the store."""
+    file = folder / "scan a#ü.nii"
+    file.write_bytes(random.Random(size).randbytes(size))
+    ground.forget_requests()
+
+    seen = sdk("uploads.large", acquisition=place.acquisition, path=file)
+
+    assert (size, True) == (seen["entry"]["size"], seen["same"])
+    assert [size] == [one["size"] for one in place.versions(place.acquisition)]
+    return [one["method"] for one in ground.requests()].count("PUT")

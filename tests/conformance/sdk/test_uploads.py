@@ -207,16 +207,3 @@ def test_files_are_placed_where_the_metadata_says(sdk: Sdk, place: Place, how: s
     assert ("acquisition", "T2w") == (made["kind"], made["label"])
     assert "by hand" == place.container(made["parent_id"])["label"]
     assert [1, 2] == [one["version"] for one in place.versions(at)]
-
-
-@pytest.mark.row("signed-direct", "files-upsert")
-def test_managed_storage_takes_the_bytes_first(sdk: Sdk, place: Place) -> None:
-    content = random.Random(3).randbytes(70_000)
-
-    seen = sdk("uploads.managed", acquisition=place.acquisition, content=content)
-
-    assert ("managed.bin", 70_000, "created") == tuple(
-        seen["entry"][name] for name in ("name", "size", "upsert_result")
-    )
-    assert content == seen["bytes"]
-    assert [70_000] == [one["size"] for one in place.versions(place.acquisition)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from tests.sandbox.api import Answer, Api
 
 Json = dict[str, Any]
 WIRE = Path(__file__).parents[2] / "fixtures" / "wire" / "core2018"
+
+
+#: A time as the store has it.
+STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}000)?\+00:00")
 
 
 def wire(name: str) -> Any:

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from fwsync.sandbox import Sandbox
-from tests.sandbox.core2018.old import Old, OldTree, old_client
+from tests.sandbox.core2018.old import STORED, Old, OldTree, old_client
 
 ID = re.compile(r"[0-9a-f]{24}")
-STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}000)?\+00:00")
 
 
 # -------------------------------------------------------------------------------------- make
@@ -56,6 +55,15 @@ async def test_a_site_has_the_group_unknown_from_the_start(old: Old) -> None:
     answer = await old.get("/groups/unknown")
 
     assert answer["_id"] == "unknown"
+
+
+async def test_a_group_does_not_take_the_place_of_another_container(
+    old: Old, tree: OldTree
+) -> None:
+    answer = await old.ask("POST", "/groups", json={"_id": tree.project, "label": "Lab"})
+
+    assert answer.status == 409
+    assert (await old.get(f"/projects/{tree.project}"))["label"] == "Project A"
 
 
 @pytest.mark.parametrize(("label", "status"), [("x" * 256, 200), ("x" * 257, 400)])
@@ -167,6 +175,26 @@ async def test_an_admin_sees_the_rest_with_root(
     assert [tree.project, other] == [entry["_id"] for entry in whole]
 
 
+async def test_what_is_given_to_no_name_is_not_given_to_nobody(
+    old: Old, nobody: Old, tree: OldTree
+) -> None:
+    await old.post(f"/projects/{tree.project}/permissions", {"_id": "", "access": "ro"})
+
+    assert await nobody.get("/projects") == []
+
+
+async def test_the_origin_of_a_file_of_a_device_has_its_method_and_name(
+    old: Old, reaper: Old, tree: OldTree
+) -> None:
+    await reaper.put(f"projects/{tree.project}", "a.dcm", b"1")
+    joined = await old.get(f"/projects/{tree.project}", join="origin")
+    device = joined["join-origin"]["device"]["reaper_scanner_1"]
+
+    assert {"_id": "reaper_scanner_1", "method": "reaper", "name": "scanner 1"}.items() <= (
+        device.items()
+    )
+
+
 async def test_joins_paths_counts_and_stats(old: Old, tree: OldTree) -> None:
     record = await old.put(f"projects/{tree.project}", "a.txt", b"1")
     joined = await old.get(f"/projects/{tree.project}", join="origin")
@@ -205,11 +233,12 @@ async def test_a_change_answers_modified(old: Old, tree: OldTree) -> None:
         ({"delete": ["a"]}, {"c": 3}),
         ({"set": {"b": 2}, "delete": ["a"]}, {"b": 2, "c": 3}),
         ({"replace": {"d.e": 4, "$f": 5}}, {"d_e": 4, "-f": 5}),
+        ({"replace": {"a": [{"d.e": 4}]}}, {"a": [{"d_e": 4}]}),
     ],
 )
 @pytest.mark.row("sandbox-core-2018")
 async def test_info_is_changed_by_post_with_an_empty_answer(
-    old: Old, tree: OldTree, told: dict[str, Any], left: dict[str, int]
+    old: Old, tree: OldTree, told: dict[str, Any], left: dict[str, Any]
 ) -> None:
     path = f"/sessions/{tree.session}/info"
     await old.ask("POST", path, json={"set": {"a": 1, "c": 3}})
@@ -229,11 +258,14 @@ async def test_tags_answer_modified_and_are_there_once(old: Old, tree: OldTree) 
     between = (await old.get(f"/projects/{tree.project}"))["tags"]
     dropped = await old.ask("DELETE", f"{path}/b")
     gone = await old.ask("DELETE", f"{path}/b")
+    for value in ("x", "y"):
+        await old.ask("POST", path, json={"value": value})
+    taken = await old.ask("PUT", f"{path}/x", json={"value": "y"})
 
     assert [b'{"modified":1}'] * 3 == [first.body, renamed.body, dropped.body]
     assert (409, "Item already exists in list.") == (again.status, again.message)
     assert between == ["b"]
-    assert gone.status == 404
+    assert (404, 404) == (gone.status, taken.status)
 
 
 @pytest.mark.row("sandbox-core-2018")
@@ -293,6 +325,17 @@ async def test_what_a_device_wrote_is_not_for_users_to_delete(
     assert [(403, "original_data_present")] * 2 == [
         (answer.status, answer.json["reason"]) for answer in (file, container)
     ]
+
+
+async def test_a_collection_is_deleted_by_its_admins(old: Old, uma: Old) -> None:
+    collection = await old.make("collection", "C")
+    path = f"/collections/{collection}"
+    await old.post(f"{path}/permissions", {"_id": "user@sandbox.local", "access": "rw"})
+    refused = await uma.ask("DELETE", path)
+    deleted = await old.ask("DELETE", path)
+
+    assert (403, "permission_denied") == (refused.status, refused.json["reason"])
+    assert deleted.status == 200
 
 
 async def test_both_modes_look_at_one_site(server: Sandbox, old: Old, tree: OldTree) -> None:

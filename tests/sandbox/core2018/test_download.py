@@ -144,14 +144,18 @@ async def test_a_tar_may_end_early_under_200(
     assert length == len(answer.body)
 
 
+@pytest.mark.parametrize(
+    ("label", "folder", "filename"),
+    [("an 1", "an 1", "analysis_an 1.tar"), ("an/2: é", "an/2: ", "analysis_an2.tar")],
+)
 async def test_analyses_have_tickets_for_all_their_files_and_for_one(
-    server: Sandbox, old: Old, nobody: Old, tree: OldTree
+    server: Sandbox, old: Old, nobody: Old, tree: OldTree, label: str, folder: str, filename: str
 ) -> None:
     await old.put(f"acquisitions/{tree.acquisition}", "two.txt", b"2")
     server.site.switches = server.site.switches.changed({"compat": ""})
     inputs = [{"type": "acquisition", "id": tree.acquisition, "name": "two.txt"}]
     analysis = (
-        await old.post(f"/sessions/{tree.session}/analyses", {"label": "an 1", "inputs": inputs})
+        await old.post(f"/sessions/{tree.session}/analyses", {"label": label, "inputs": inputs})
     )["_id"]
     await old.upload(f"analyses/{analysis}", {"out.txt": b"out"})
     server.site.switches = server.site.switches.changed({"compat": "core-2018"})
@@ -164,7 +168,9 @@ async def test_analyses_have_tickets_for_all_their_files_and_for_one(
     classic = await old.post("/download", {"optional": True, "nodes": [node]})
 
     assert ["ticket", "filename", "file_cnt", "size"] == list(made)
-    assert ("analysis_an 1.tar", 2, 4) == tuple(list(made.values())[1:])
-    assert {"an 1/input/two.txt": b"2", "an 1/output/out.txt": b"out"} == unpack(whole.body)
+    assert (filename, 2, 4) == tuple(list(made.values())[1:])
+    assert {f"{folder}/input/two.txt": b"2", f"{folder}/output/out.txt": b"out"} == (
+        unpack(whole.body)
+    )
     assert single.body == b"out"
-    assert classic["filename"] == "analysis_an 1.tar"
+    assert filename == classic["filename"]

@@ -1,25 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
-import re
 import zipfile
 from typing import Any
 
 import pytest
 
 from fwsync.sandbox import Sandbox
-from tests.sandbox.core2018.old import (
-    Old,
-    OldTree,
-    old_client,
-    raw,
-    wire,
-)
+from tests.sandbox.core2018.old import Old, OldTree, Part, old_client, raw, wire
 
 RANGES = wire("ranges.json")
-UPLOAD = wire("upload.json")
-STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}000)?\+00:00")
 
 
 @pytest.mark.parametrize("row", RANGES, ids=[f"{r['view']}-{r['range']}" for r in RANGES])
@@ -52,6 +44,18 @@ async def test_a_file_has_no_tag_no_date_and_no_word_of_ranges(old: Old, tree: O
     assert not {"etag", "last-modified", "accept-ranges"} & {
         name.lower() for name, _ in answer.headers
     }
+
+
+async def test_what_a_header_cannot_hold_is_left_out_of_it(old: Old, tree: OldTree) -> None:
+    path = f"/acquisitions/{tree.acquisition}/files"
+    told = Part("metadata", json.dumps({"name": "a\x7f\n\x01.txt"}).encode())
+    await old.send(path, Part("file", b"1", "a.txt"), told)
+    answer = await old.ask("GET", f"{path}/a%7F%0A%01.txt")
+
+    assert (b"1", 'attachment; filename="a.txt"') == (
+        answer.body,
+        answer.headers["Content-Disposition"],
+    )
 
 
 async def test_a_large_file_comes_whole_and_in_part(old: Old, tree: OldTree) -> None:
@@ -99,6 +103,21 @@ async def test_a_ticket_needs_no_login_and_can_be_used_again(
     ]
 
 
+async def test_a_ticket_is_for_what_the_file_is_by_then(
+    old: Old, nobody: Old, tree: OldTree
+) -> None:
+    where = f"acquisitions/{tree.acquisition}"
+    await old.put(where, "a.txt", b"1")
+    ticket = {"ticket": (await old.get(f"/{where}/files/a.txt", ticket=""))["ticket"]}
+    await old.put(where, "a.txt", b"22")
+    replaced = await nobody.ask("GET", f"/{where}/files/a.txt", params=ticket)
+    await old.ask("DELETE", f"/{where}/files/a.txt")
+    gone = await nobody.ask("GET", f"/{where}/files/a.txt", params=ticket)
+
+    assert (200, b"22") == (replaced.status, replaced.body)
+    assert (404, "no such file") == (gone.status, gone.message)
+
+
 async def test_a_zip_is_looked_into(old: Old, nobody: Old, tree: OldTree) -> None:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
@@ -136,12 +155,29 @@ async def test_a_file_is_described_by_put_and_post(old: Old, tree: OldTree) -> N
     changed = await old.ask("PUT", path, json=told)
     wrong = await old.ask("PUT", path, json={"info": {}})
     info = await old.ask("POST", f"{path}/info", json={"set": {"a": 1}})
+    later = await old.ask("POST", f"{path}/classification", json={"add": {"Custom": ["t2"]}})
+    no_object = await old.ask("POST", f"{path}/classification", json=[])
     found = await old.get(f"{path}/info")
 
     assert changed.body == b'{"modified":1,"jobs_triggered":0}'
     assert wrong.status == 400
     assert info.body == b'{"modified":1}'
+    assert later.body == b'{"modified":1}'
+    assert no_object.status == 400
+    told["measurements"] = ["t1", "t2"]
     assert {**told, "info": {"a": 1}}.items() <= found.items()
+
+
+async def test_changes_at_the_same_time_are_all_kept(old: Old, tree: OldTree) -> None:
+    path = f"/acquisitions/{tree.acquisition}/files/a.txt"
+    await old.put(f"acquisitions/{tree.acquisition}", "a.txt", b"1")
+    wanted = {f"k{number}": number for number in range(8)}
+    async with asyncio.TaskGroup() as group:
+        for name, number in wanted.items():
+            body = {"set": {name: number}}
+            group.create_task(old.ask("POST", f"{path}/info", json=body))
+
+    assert wanted == (await old.get(f"{path}/info"))["info"]
 
 
 async def test_a_file_is_deleted_again_and_again(old: Old, tree: OldTree) -> None:

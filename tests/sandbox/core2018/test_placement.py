@@ -179,12 +179,13 @@ async def test_existing_containers_are_only_filled_where_empty(old: Old, tree: O
     await old.place("label", label(session=first), a_txt=b"1")
     await old.place("label", label(session=second), a_txt=b"1")
     between = await old.get(f"/sessions/{tree.session}")
-    await old.place("label", label(acquisition={"timestamp": early}), a_txt=b"1")
+    acquired = {"timestamp": early, "timezone": "Europe/Paris"}
+    await old.place("label", label(acquisition=acquired), a_txt=b"1")
     after = await old.get(f"/sessions/{tree.session}")
 
     assert (late, {"a": 1, "b": 3}) == (between["timestamp"], between["info"])
     assert ("s1", "female") == (between["subject"]["code"], between["subject"]["sex"])
-    assert after["timestamp"] == early
+    assert (early, "Europe/Paris") == (after["timestamp"], after["timezone"])
 
 
 async def test_a_deleted_session_is_seen_and_the_file_of_the_project_replaced(
@@ -203,11 +204,15 @@ async def test_a_deleted_session_is_seen_and_the_file_of_the_project_replaced(
 
 async def test_a_deleted_acquisition_takes_files_that_nobody_sees(old: Old, tree: OldTree) -> None:
     await old.ask("DELETE", f"/acquisitions/{tree.acquisition}")
+    path = {"path": ["lab", "Project A", "Sess 1", "Acq 1"]}
+    before = (await old.post("/resolve", path))["path"][-1]
     answer = await old.place("label", label(acquisition=files("a.txt")), a_txt=b"1")
+    after = (await old.post("/resolve", path))["path"][-1]
 
     assert (200, ["a.txt"]) == (answer.status, [one["name"] for one in answer.json])
     assert await old.get("/acquisitions") == []
     assert (await old.ask("GET", f"/acquisitions/{tree.acquisition}")).status == 404
+    assert before["deleted"] == after["deleted"]
 
 
 # ------------------------------------------------------------------------------------- by uid

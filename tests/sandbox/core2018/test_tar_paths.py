@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
 
+from fwsync.sandbox import Sandbox
+from fwsync.sandbox.core2018.archive import Nodes
 from tests.sandbox.api import unpack
 from tests.sandbox.core2018.old import Old, OldTree, wire
 from tests.sandbox.core2018.tars import fill, members, nodes
@@ -27,6 +30,7 @@ async def test_bulk_folders_are_plural(old: Old, tree: OldTree) -> None:
         ("session", tree.session, "sess.txt"),
         ("project", tree.project, "proj.txt"),
         ("session", tree.session, "none.txt"),
+        ("session", tree.session, ""),
     ]
     files = [{"container_name": k, "container_id": i, "filename": n} for k, i, n in wanted]
     made = await old.post("/download", {"files": files}, bulk="true")
@@ -153,6 +157,9 @@ async def test_a_name_that_is_not_ascii_breaks_the_classic_ticket_alone(
     }
     broken = await old.ask("POST", "/download", json=nodes(tree, "acquisition"))
     named = await old.post("/download", {"files": [bulk]}, bulk="true")
+    summary = await old.post(
+        "/download/summary", [{"level": "acquisition", "_id": tree.acquisition}]
+    )
     await old.ask("DELETE", f"/{where}/files/é.txt")
     still = await old.ask("POST", "/download", json=nodes(tree, "acquisition"))
 
@@ -161,6 +168,27 @@ async def test_a_name_that_is_not_ascii_breaks_the_classic_ticket_alone(
         "'ascii' codec can't encode character u'\\xe9' in position 0: ordinal not in range(128)"
     )
     assert named["file_cnt"] == 1
+    assert summary["text"]["count"] == 1
+
+
+async def test_a_session_that_comes_while_the_tar_is_sent_is_not_in_it(
+    server: Sandbox, old: Old, tree: OldTree
+) -> None:
+    await fill(old, tree)
+    wanted = Nodes((("project", tree.project),), None, server.site.records.settled, "p")
+    db = await asyncio.to_thread(server.site.records.connect)
+    members = wanted.members(db)
+    before = [
+        await asyncio.to_thread(next, members) for _ in range(2)
+    ]  # the sessions are listed by now
+    late = await old.make("session", "late", project=tree.project)
+    await old.make("acquisition", "late", session=late)
+    rest = await asyncio.to_thread(list, members)
+    await asyncio.to_thread(db.close)
+
+    assert ["proj.txt", "subj.txt", "sess.txt", "acq.dcm"] == [
+        member.name for member in (*before, *rest)
+    ]
 
 
 async def test_a_collection_keeps_its_own_acquisitions(old: Old, tree: OldTree) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +11,7 @@ import pytest
 from fwsync.sandbox import Sandbox
 from tests.sandbox.core2018.old import (
     FORM,
+    STORED,
     Old,
     OldTree,
     Part,
@@ -21,9 +21,7 @@ from tests.sandbox.core2018.old import (
     wire,
 )
 
-RANGES = wire("ranges.json")
 UPLOAD = wire("upload.json")
-STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}000)?\+00:00")
 
 
 def left_aside(server: Sandbox) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import aiohttp
+import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -23,6 +25,26 @@ from tests.sandbox.api import Answer, Api, Json, Tree, client, plant
 MULTIPART = {"X-Accept-Feature": "Safe-Redirect,multipart_signed_url"}
 CLOUDS: tuple[Dialect, ...] = ("s3", "azure", "gcs")
 DIALECTS: tuple[Dialect, ...] = ("local", *CLOUDS)
+
+
+def only(*dialects: Dialect) -> pytest.MarkDecorator:
+    """The stores that a test, or a module of them, is for."""
+    return pytest.mark.parametrize("flow", dialects, indirect=True)
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    """A body whose length nobody knows beforehand."""
+    yield b"hello"
+
+
+def error_code(answer: Answer) -> str:
+    """The code of a cloud's error, whose shape is looked at too."""
+    assert "application/xml" == answer.headers["Content-Type"]
+    head = r'<\?xml version="1.0" encoding="UTF-8"\?>\s*'
+    told = f"{head}<Error><Code>([^<]+)</Code><Message>[^<]+</Message>"
+    found = re.match(told, answer.body.decode())
+    assert found, answer
+    return found[1]
 
 
 def flywheel_hash(content: bytes) -> str:

@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
-from azure.storage.blob import generate_blob_sas
+from azure.storage.blob import BlobServiceClient, generate_blob_sas
 from botocore.config import Config
 from google.auth.credentials import AnonymousCredentials, Signing
 from google.cloud.storage import _signing
 
 
-def s3(endpoint: str, key: list[str], operation: str, life_s: int, params: dict[str, Any]) -> str:
-    client = boto3.client(
+def _s3_client(endpoint: str, key: list[str]) -> Any:
+    return boto3.client(
         "s3",
         region_name="us-east-1",
         endpoint_url=endpoint,
@@ -28,21 +28,17 @@ def s3(endpoint: str, key: list[str], operation: str, life_s: int, params: dict[
         aws_secret_access_key=key[1],
         config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
+
+
+def s3(endpoint: str, key: list[str], operation: str, life_s: int, params: dict[str, Any]) -> str:
+    client = _s3_client(endpoint, key)
     url: str = client.generate_presigned_url(operation, Params=params, ExpiresIn=life_s)
     return url
 
 
 def s3_call(endpoint: str, key: list[str], operation: str, params: dict[str, Any]) -> Any:
     """A request that the library makes itself, such as to begin a multipart upload."""
-    client = boto3.client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=endpoint,
-        aws_access_key_id=key[0],
-        aws_secret_access_key=key[1],
-        config=Config(s3={"addressing_style": "path"}),
-    )
-    answer = getattr(client, operation)(**params)
+    answer = getattr(_s3_client(endpoint, key), operation)(**params)
     return {name: answer.get(name) for name in ("UploadId", "ETag")}
 
 
@@ -70,8 +66,6 @@ def azure(
 
 
 def azure_container(endpoint: str, account: str, secret: str, container: str) -> None:
-    from azure.storage.blob import BlobServiceClient
-
     BlobServiceClient(f"{endpoint}/{account}", credential=secret).create_container(container)
 
 

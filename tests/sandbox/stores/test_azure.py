@@ -11,7 +11,7 @@ import pytest
 from fwsync.sandbox.stores import Azure
 from fwsync.sandbox.stores.azure import MAX_BLOCKS, signature
 from tests.sandbox.api import Answer
-from tests.sandbox.stores.flow import Flow, running
+from tests.sandbox.stores.flow import Flow, chunks, error_code, running
 
 BLOCK_BLOB = {"x-ms-blob-type": "BlockBlob"}
 IDS = [base64.b64encode(b"%08d" % number).decode() for number in range(3)]
@@ -33,12 +33,9 @@ def sas(flow: Flow, permissions: str = "cw", key: str = "k", **parameters: str) 
 
 
 def code(answer: Answer) -> str:
-    assert "application/xml" == answer.headers["Content-Type"]
-    found = re.search("<Error><Code>(.*)</Code><Message>", answer.body.decode())
-    assert found, answer
-    assert found[1] == answer.headers["x-ms-error-code"]
+    assert error_code(answer) == answer.headers["x-ms-error-code"]
     assert answer.headers["x-ms-request-id"].encode() in answer.body
-    return found[1]
+    return error_code(answer)
 
 
 def test_a_signature_that_the_clouds_library_made() -> None:
@@ -103,10 +100,6 @@ async def test_blocks_that_make_no_sense(
     answer = await flow.put(f"{url}&{query}", body)
 
     assert (status, error) == (answer.status, code(answer))
-
-
-async def chunks() -> AsyncIterator[bytes]:
-    yield b"hello"
 
 
 async def test_the_type_of_the_blob_must_be_said(flow: Flow) -> None:

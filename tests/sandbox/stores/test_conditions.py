@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from tests.sandbox.api import Answer
-from tests.sandbox.stores.flow import CLOUDS, Flow, running
+from tests.sandbox.stores.flow import CLOUDS, Flow, only
 
-pytestmark = pytest.mark.row("stores")
-
-
-@pytest.fixture(params=CLOUDS)
-async def flow(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Flow]:
-    async with running(tmp_path / "data", request.param) as made:
-        yield made
+pytestmark = [pytest.mark.row("stores"), only(*CLOUDS)]
 
 
 async def test_a_download_may_depend_on_the_etag(flow: Flow) -> None:

@@ -1,26 +1,21 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
+import os
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
+from fwsync.sandbox.kept.blobs import Aside
 from fwsync.sandbox.stores import Gcs
 from tests.sandbox.api import Answer
-from tests.sandbox.stores.flow import Flow, running
+from tests.sandbox.stores.flow import Flow, chunks, error_code, only
 
 Q = 256 << 10
 
-pytestmark = pytest.mark.row("stores")
-
-
-@pytest.fixture
-async def flow(tmp_path: Path) -> AsyncIterator[Flow]:
-    async with running(tmp_path / "data", "gcs") as made:
-        yield made
+pytestmark = [pytest.mark.row("stores"), only("gcs")]
 
 
 def sign(flow: Flow, method: str = "PUT", key: str = "k", **headers: str) -> str:
@@ -44,13 +39,6 @@ async def send(flow: Flow, url: str, content: bytes, told: str) -> Answer:
     return await flow.put(url, content, {"Content-Range": told})
 
 
-def code(answer: Answer) -> str:
-    assert "application/xml" == answer.headers["Content-Type"]
-    found = re.search("<Error><Code>(.*)</Code><Message>", answer.body.decode())
-    assert found, answer
-    return found[1]
-
-
 @pytest.mark.parametrize("told", [None, "bytes 0-4/5"])
 async def test_what_was_put_is_read_back(flow: Flow, told: str | None) -> None:
     put = await flow.put(sign(flow), b"hello", {"Content-Range": told} if told else {})
@@ -60,6 +48,15 @@ async def test_what_was_put_is_read_back(flow: Flow, told: str | None) -> None:
     assert (200, f'"{digest.hexdigest()}"') == (put.status, put.headers["ETag"])
     assert f"md5={base64.b64encode(digest.digest()).decode()}" == put.headers["x-goog-hash"]
     assert (206, b"lo") == (got.status, got.body)
+
+
+async def test_what_is_taken_while_it_is_asked_for_is_not_there(flow: Flow) -> None:
+    await flow.put(sign(flow), b"hello")
+    [aside] = flow.incoming
+    aside.unlink()
+    answer = await flow.send("GET", sign(flow, "GET"))
+
+    assert (404, "NoSuchKey") == (answer.status, error_code(answer))
 
 
 async def test_a_session_takes_chunks_and_says_how_far_it_is(flow: Flow) -> None:
@@ -100,7 +97,7 @@ async def test_a_chunk_that_is_no_multiple_is_kept_up_to_one(flow: Flow) -> None
 
     assert (308, f"bytes=0-{Q - 1}") == (answer.status, answer.headers["Range"])
     gap = await send(flow, url, b"x" * Q, f"bytes {Q + 10}-{2 * Q + 9}/{4 * Q}")
-    assert (400, "InvalidArgument") == (gap.status, code(gap))
+    assert (400, "InvalidArgument") == (gap.status, error_code(gap))
     assert b"exceeds already uploaded size" in gap.body
 
 
@@ -119,7 +116,7 @@ async def test_a_chunk_that_is_no_multiple_is_kept_up_to_one(flow: Flow) -> None
 async def test_chunks_that_make_no_sense_are_refused(flow: Flow, content: bytes, told: str) -> None:
     answer = await send(flow, await session(flow), content, told)
 
-    assert (400, "InvalidArgument") == (answer.status, code(answer))
+    assert (400, "InvalidArgument") == (answer.status, error_code(answer))
 
 
 async def test_the_length_of_the_whole_stays_what_it_was(flow: Flow) -> None:
@@ -148,11 +145,24 @@ async def test_sessions_are_secret_belong_to_a_key_and_end(flow: Flow) -> None:
     late = await flow.put(url, b"x")
 
     for answer in (unknown, other, late):
-        assert (404, "NoSuchUpload") == (answer.status, code(answer))
+        assert (404, "NoSuchUpload") == (answer.status, error_code(answer))
 
 
-async def chunks() -> AsyncIterator[bytes]:
-    yield b"hello"
+async def test_a_session_ends_when_the_disk_does_not_take_its_bytes(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    url = await session(flow)
+    with monkeypatch.context() as patch:
+        patch.setattr(Aside, "_store", full)
+        lost = await send(flow, url, b"x" * Q, f"bytes 0-{Q - 1}/{2 * Q}")
+    answer = await send(flow, url, b"x" * Q, f"bytes {Q}-{2 * Q - 1}/{2 * Q}")
+
+    assert 500 == lost.status
+    assert (404, "NoSuchUpload") == (answer.status, error_code(answer))
+    await flow.aside(0)
 
 
 async def test_what_is_not_signed_so_is_refused(flow: Flow) -> None:
@@ -170,8 +180,8 @@ async def test_what_is_not_signed_so_is_refused(flow: Flow) -> None:
         (await flow.put(await session(flow), b"x", key), (400, "InvalidArgument")),
         (await send(flow, url, b"hello", "bytes 0-4/10"), (400, "InvalidArgument")),
     ):
-        assert expected == (answer.status, code(answer))
+        assert expected == (answer.status, error_code(answer))
     flow.tick(3601)
     late = await flow.put(url, b"x")
-    assert (403, "ExpiredToken") == (late.status, code(late))
+    assert (403, "ExpiredToken") == (late.status, error_code(late))
     assert [] == [path for path in flow.incoming if path.stat().st_size]

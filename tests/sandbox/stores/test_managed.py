@@ -10,13 +10,8 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from fwsync.sandbox.stores import Dialect
 from tests.sandbox.api import Answer, Json
-from tests.sandbox.stores.flow import CLOUDS, Flow, flywheel_hash
-
-
-def only(*dialects: Dialect) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("flow", dialects, indirect=True)
+from tests.sandbox.stores.flow import CLOUDS, Flow, chunks, flywheel_hash, only
 
 
 async def minted(flow: Flow, size: int | None = None) -> Json:
@@ -83,9 +78,6 @@ async def test_a_local_token_is_judged(flow: Flow, spoil: str | None) -> None:
 
 @only("local")
 async def test_a_local_put_needs_a_length(flow: Flow) -> None:
-    async def chunks() -> Any:
-        yield b"hello"
-
     async def nothing() -> Any:
         yield b""
 

@@ -11,13 +11,9 @@ from hypothesis import strategies as st
 
 from fwsync.sandbox.stores import part_count
 from tests.sandbox.api import client
-from tests.sandbox.stores.flow import CLOUDS, MULTIPART, Flow, flywheel_hash, running
+from tests.sandbox.stores.flow import CLOUDS, MULTIPART, Flow, flywheel_hash, only, running
 
 NAMES = ["hello.txt", "a b#?%41&;=.txt", "sträße 日本.nii.gz", "x" * 200]
-
-
-def only(*dialects: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("flow", dialects, indirect=True)
 
 
 @pytest.mark.row("signed-ticket", "signed-put", "signed-finalize", "stores")
@@ -71,6 +67,18 @@ async def test_parts_may_come_in_any_order_and_twice(flow: Flow) -> None:
     assert 200 == (await flow.end(minted["ticket"])).status
 
     assert b"1" * 300_000 + b"2" * 300_000 == await flow.read("f")
+
+
+@only("local", "azure")
+async def test_a_part_that_is_gone_when_they_are_joined_is_told_without_a_path(flow: Flow) -> None:
+    flow.switch(signed_parts_from=1, signed_part_size=300_000)
+    minted = await flow.minted("f", 600_000)
+    await flow.put_all(minted, "f", b"x" * 600_000)
+    flow.incoming[0].unlink()
+    answer = await flow.end(minted["ticket"])
+
+    assert 409 == answer.status
+    assert "incoming" not in answer.message
 
 
 @only("local")

@@ -7,6 +7,8 @@ from typing import Any
 
 import flywheel
 
+from tests.conformance.sdk.flows.refusals import refusal
+
 
 def story(fw: Any, session: str, acquisition: str, name: str, folder: str) -> Any:
     """An analysis of a session, from a file of an acquisition, with outputs of its own."""
@@ -51,11 +53,7 @@ def delete(fw: Any, session: str) -> Any:
     analysis = fw.get(session).add_analysis(label="short-lived")
     before = [one.label for one in fw.get_session_analyses(session)]
     fw.delete_session_analysis(session, analysis.id)
-    try:
-        fw.get_analysis(analysis.id)
-        gone = None
-    except flywheel.ApiException as error:
-        gone = error.status
+    gone = refusal(fw.get_analysis, analysis.id)
     after = [one.label for one in fw.get_session_analyses(session)]
     return {"before": before, "after": after, "gone": gone}
 

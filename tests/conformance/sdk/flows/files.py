@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import flywheel
+from tests.conformance.sdk.flows.refusals import refusal
 
 
 def entries(fw: Any, acquisition: str) -> Any:
@@ -124,22 +124,14 @@ def delete(fw: Any, acquisition: str, by_name: str, by_id: str, together: list[s
         fw.delete_file(ids[by_id]),
         fw.delete_files_by_ids([ids[name] for name in together]),
     ]
-    try:
-        fw.get_file(ids[by_id])
-        gone = None
-    except flywheel.ApiException as error:
-        gone = error.status
+    gone = refusal(fw.get_file, ids[by_id])
     return {"answers": answers, "gone": gone, "left": [each.name for each in one.reload().files]}
 
 
 def delete_with_reason(fw: Any, acquisition: str, name: str, reason: str) -> Any:
     """Without a reason, and with one."""
     one = fw.get(acquisition)
-    try:
-        one.delete_file(name)
-        without = None
-    except flywheel.ApiException as error:
-        without = error.status
+    without = refusal(one.delete_file, name)
     return {"without": without, "with": one.delete_file(name, delete_reason=reason)}
 
 

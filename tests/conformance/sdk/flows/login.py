@@ -9,6 +9,8 @@ from typing import Any
 
 import flywheel
 
+from tests.conformance.sdk.flows.refusals import refusal
+
 
 def who(fw: Any) -> Any:
     """What the three questions of the start answer."""
@@ -37,11 +39,7 @@ def saved_key(_: None, key: str) -> Any:
 
 def refused(_: None, key: str) -> Any:
     """A key that is wrong: the exception that the SDK makes of the answer."""
-    try:
-        flywheel.Client(key)
-    except flywheel.ApiException as error:
-        return {"status": error.status, "reason": error.reason}
-    return None
+    return refusal(flywheel.Client, key)
 
 
 def drone(_: None, host: str, port: int, secret: str, method: str, name: str) -> Any:
@@ -53,14 +51,9 @@ def drone(_: None, host: str, port: int, secret: str, method: str, name: str) ->
 
 
 def drone_refused(_: None, host: str, port: int, secret: str) -> Any:
-    """The status for a device with the wrong secret."""
-    try:
-        flywheel.create_drone_client(
-            host, secret, "reaper", "scanner", port=port, _force_insecure=True
-        )
-    except flywheel.ApiException as error:
-        return error.status
-    return None
+    """What a device with the wrong secret is told."""
+    who = (host, secret, "reaper", "scanner")
+    return refusal(flywheel.create_drone_client, *who, port=port, _force_insecure=True)
 
 
 def roles(fw: Any) -> Any:
@@ -90,7 +83,7 @@ def own_key(fw: Any, host: str) -> Any:
     key = host + made.unencrypted_secret
     by_it = flywheel.Client(key).get_current_user().id
     fw.delete_user_key(made.key)
-    return {"made": made, "by it": by_it, "after": refused(None, key)}
+    return {"made": made, "by it": by_it, "after": refusal(flywheel.Client, key)}
 
 
 def everything(_: None, key: str) -> Any:

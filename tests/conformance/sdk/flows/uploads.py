@@ -91,7 +91,7 @@ def managed(fw: Any, acquisition: str, content: bytes) -> Any:
 
 
 def large(fw: Any, acquisition: str, path: str) -> Any:
-    """A file of some megabytes, signed, and back."""
+    """A file as the SDK prefers to send it, and back."""
     one = fw.get(acquisition)
     entry = one.upload_file(path)[0]
     name = Path(path).name
