@@ -13,7 +13,7 @@ from pathlib import Path
 from fwsync import show
 from fwsync.config import environment
 from fwsync.errors import AuthError, Exit
-from fwsync.keys import FoundKey, find_key, parse_key, store_key
+from fwsync.keys import ApiKey, find_key, parse_key, store_key
 from fwsync.progress import (
     JsonLines,
     LogProgress,
@@ -30,27 +30,34 @@ from fwsync.sessions import open_api, settings_of
 
 def login(key_file: Path | None, *, as_json: bool) -> Exit:
     """Ask for a key, see that the site takes it, and keep it."""
-    if key_file is not None:
-        found = find_key(key_file=key_file, env=environment())
-    else:
-        found = FoundKey(parse_key(_asked(), place="what was entered"), "what was entered")
+    entered = ""
+    if key_file is None:
+        try:
+            entered = _asked()
+        except KeyboardInterrupt:
+            return Exit.INTERRUPTED
 
-    async def check() -> str:
+    async def check(key: ApiKey) -> str:
         settings = settings_of({}, None)
-        async with open_api(found.key, settings, tell=_note) as api:
+        async with open_api(key, settings, tell=_note) as api:
             return (await check_login(api)).id
 
     try:
-        who = asyncio.run(check())
+        if key_file is None:
+            key = parse_key(entered, place="what was entered")
+        else:
+            key = find_key(key_file=key_file, env=environment()).key
+        who = asyncio.run(check(key))
     except AuthError as error:
-        raise AuthError(
-            error.message, hint="copy the key from your profile page again, all of it"
-        ) from None
-    place = store_key(found.key, env=environment(), keyring=True)
+        hint = "copy the key from your profile page again, all of it"
+        if key_file is not None:
+            hint += f", into {key_file}, and run `chmod 600 {key_file}`"
+        raise AuthError(error.message, hint=hint) from None
+    place = store_key(key, env=environment(), keyring=True)
     if as_json:
-        JsonLines(sys.stdout).write("login", user=who, host=found.key.host, stored_in=place)
+        JsonLines(sys.stdout).write("login", user=who, host=key.host, stored_in=place)
     else:
-        say(f"logged in to {found.key.host} as {printable(who)}; the key is in {place}")
+        say(f"logged in to {key.site} as {printable(who)}; the key is in {place}")
     return Exit.IN_STEP
 
 
@@ -61,7 +68,7 @@ def _asked() -> str:
 
 def _ask() -> str:
     if sys.stdin.isatty():
-        text = getpass.getpass("API key (host:key, from your profile page): ")
+        text = _typed("API key (host:key, from your profile page): ")
     else:
         text = sys.stdin.readline()
     if not text.strip():
@@ -70,6 +77,18 @@ def _ask() -> str:
             hint="paste the key from your Flywheel profile page, or pipe it: fwsync login < FILE",
         )
     return text
+
+
+def _typed(prompt: str) -> str:
+    """What is typed, unseen; a line that is not finished ends here all the same."""
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:  # Ctrl-D
+        sys.stderr.write("\n")
+        return ""
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
 
 
 def _note(text: str) -> None:
@@ -85,6 +104,8 @@ def list_path(
     async def ask() -> None:
         settings = settings_of(flags, config)
         found = find_key(key_file=settings.api_key_file, env=environment())
+        if found.warning:
+            _note(f"warning: {found.warning}")
         async with open_api(found.key, settings, tell=_note) as api:
             lines = JsonLines(sys.stdout)
             children = await ls(api, path)

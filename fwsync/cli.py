@@ -208,19 +208,20 @@ def watch(
     project: Project = None,
     mode: Annotated[Mode | None, typer.Option("--mode", help="Direction; up by default.")] = None,
     settle: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--settle",
-            metavar="SECONDS",
-            help="A folder is sent after it was quiet for so long; 30 by default.",
+            metavar="TIME",
+            help="A folder is sent after it was quiet for so long, like 90s or 5m;"
+            " 30 s by default.",
         ),
     ] = None,
     rescan: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--rescan",
-            metavar="SECONDS",
-            help="Look at everything at least so often; 600 by default.",
+            metavar="TIME",
+            help="Look at everything at least so often, like 90s or 5m; 600 s by default.",
         ),
     ] = None,
     create_project: CreateProject = False,

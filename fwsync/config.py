@@ -53,7 +53,7 @@ def parse_duration(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text):
         return float(text)
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(ms|min|s|m|h|d)\s*", text)
     if not parts or "".join(re.split(r"\s+", text)) != "".join(a + b for a, b in parts):
@@ -107,6 +107,10 @@ Duration = Annotated[
     Field(ge=0, allow_inf_nan=False),
 ]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(parse_patterns)]
+
+
+class Arguments(dict[str, object]):
+    """Flags that a program gave: arguments of a function, and no flags to whoever wrote it."""
 
 
 class Profile(BaseModel):
@@ -216,8 +220,8 @@ def load_settings(
     """Read all settings.
 
     Args:
-        flags: from the command line, by the names of the fields or of the flags; None and
-            empty lists count as not given.
+        flags: from the command line, or :class:`Arguments` of a call, by the names of the
+            fields or of the flags; None and empty lists count as not given.
         config_file: from ``--config``; must be there.
         env: the environment.
         cwd: what relative paths in flags and the environment are relative to.
@@ -301,8 +305,12 @@ def _from_flags(
     for key, value in flags.items():
         if value is None or (isinstance(value, (list, tuple)) and not value):
             continue
-        shown = "--" + key.removesuffix("_s").replace("_", "-")
-        _take(values, key, value, _Origin(shown, "the command line"), origins, cwd, env)
+        if isinstance(flags, Arguments):
+            origin = _Origin(key, "the call")
+        else:
+            shown = "--" + key.removesuffix("_s").replace("_", "-")
+            origin = _Origin(shown, "the command line")
+        _take(values, key, value, origin, origins, cwd, env)
     return values
 
 

@@ -297,17 +297,23 @@ class Downloader:
         return finished + [_failed(one, broken or _withheld(one)) for one in waiting.values()]
 
     async def _alone(self, decision: Decision) -> Outcome | None:
-        """One file by a request of its own; None: only its bytes were wrong, once.
+        """One file by a request of its own; None: it broke off, or its bytes were wrong, once.
 
         Raises:
             AuthError, LocalError, Unavailable: the run cannot go on.
         """
         landed = _Landed()
+        answered = False
         try:
             async with self._remote.open(_remote(decision)) as chunks:
+                answered = True
                 landed = await self._receive(decision, decision.size, chunks)
-        except (AuthError, LocalError, Unavailable):
+        except (AuthError, LocalError):
             raise
+        except Unavailable:
+            if not answered:
+                raise
+            return None
         except FwsyncError as error:
             return _failed(decision, error)
         if landed.done:

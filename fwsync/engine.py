@@ -230,6 +230,11 @@ class Engine:
         plan, unmappable = await self._state.call(
             self._make_plan, local_unknown, listing.unknown, listing.files
         )
+        if plan.held and self._policy.accept:
+            self._progress.note(
+                f"--accept-deletes {self._policy.accept}: is not the id of this plan, which is "
+                f"{plan.plan_id}; an id goes with exactly what would be deleted or overwritten"
+            )
         left_out = [one for one in scan.unknown if one.expected]
         hiding = await self._state.call(_hiding, left_out)
         self._tell_left_out([one for one in left_out if one not in hiding])
@@ -251,8 +256,7 @@ class Engine:
         left_out = frozenset(unknown)
         if left_out and left_out != self._told_left_out:
             first = min(left_out, key=lambda one: one.scope)
-            others = f", and {len(left_out) - 1:,} more like it" if len(left_out) > 1 else ""
-            self._progress.note(f"left out: {first.scope} {first.reason}{others}")
+            self._progress.note(f"left out: {first.scope} {first.reason}{_and_others(left_out)}")
         self._told_left_out = left_out
 
     async def _see_both(self) -> tuple[ScanSummary, _Listed]:
@@ -394,6 +398,17 @@ class Engine:
     async def carry_out(self, view: View) -> Report:
         """Do what a plan says; each step looks again at the world just before it acts."""
         return await self._executor.carry_out(view)
+
+
+def _and_others(left_out: Set[Unknown]) -> str:
+    """How many there are beside the one that is named, and what can be said of all of them."""
+    more = len(left_out) - 1
+    if not more:
+        return ""
+    if len({one.reason for one in left_out}) == 1:
+        return f", and {more:,} more like it"
+    what = "is no regular file" if more == 1 else "are no regular files"
+    return f", and {more:,} more that {what}"
 
 
 def _deferred(state: State, settle: Settle) -> _Deferred:

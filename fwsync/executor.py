@@ -6,6 +6,7 @@ saw it is left alone, and is the next run's business.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ from fwsync.model import (
 )
 from fwsync.plan import DeleteLimits, Plan
 from fwsync.ports import Remote, RemoteReader
-from fwsync.progress import Progress
+from fwsync.progress import SAMPLE_S, Progress
 from fwsync.reconcile import Rules
 from fwsync.recorder import Recorder
 from fwsync.roots import RESERVED
@@ -183,10 +184,17 @@ class Executor:
                 await recorder.add(outcomes)
 
         async with workers() as group:
-            for _ in range(self._policy.transfers):
-                group.create_task(worker())
+            ticking = group.create_task(self._tick())
+            await asyncio.wait([group.create_task(worker()) for _ in range(self._policy.transfers)])
+            ticking.cancel()
         if errors:
             raise max(errors, key=lambda error: error.exit_code)
+
+    async def _tick(self) -> None:
+        """Keep the display's clock going; ended by a cancellation."""
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            self._progress.tick()
 
     def _carriers(self) -> dict[Verb, Callable[[Sequence[Decision]], Awaitable[list[Outcome]]]]:
         advanced = self._progress.advanced

@@ -43,6 +43,12 @@ class ApiKey:
     secret: str = field(repr=False)
 
     @property
+    def site(self) -> str:
+        """The host, and the port where it is not the scheme's own."""
+        own = 80 if self.insecure else 443
+        return self.host if self.port in (None, own) else f"{self.host}:{self.port}"
+
+    @property
     def base_url(self) -> str:
         """Where the API's paths begin, without a slash at the end."""
         port = "" if self.port is None else f":{self.port}"

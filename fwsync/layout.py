@@ -257,7 +257,10 @@ class Layout:
         """
         known = {_template(top): top for top in range(3)}
         if template not in known:
-            _refuse(f"{template!r} is not a layout; expected one of {', '.join(known)}")
+            raise UsageError(
+                f"layout: {template!r} is not a layout; expected one of {', '.join(known)}",
+                hint=f"leave it out for {DEFAULT_TEMPLATE}",
+            )
         top = known[template]
         if top >= 1 and not group:
             _refuse(f"{template!r} does not name the group, and none is given")

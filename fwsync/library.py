@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from fwsync import runs
+from fwsync.config import Arguments
 from fwsync.model import ConflictPolicy, Mode, Report
 
 Folder = str | PathLike[str]
@@ -42,7 +43,7 @@ def push(source: Folder, project: str | None = None, **options: Unpack[Options])
     Raises:
         FwsyncError: it could not start or could not go on; what was done stays done.
     """
-    return runs.run(Mode.UP, Path(source), project, dict(options))
+    return runs.run(Mode.UP, Path(source), project, Arguments(options))
 
 
 def pull(
@@ -60,7 +61,7 @@ def pull(
     """
     if destination is None:
         destination = (project or "").rstrip("/").rpartition("/")[2] or "."
-    return runs.run(Mode.DOWN, Path(destination), project, dict(options))
+    return runs.run(Mode.DOWN, Path(destination), project, Arguments(options))
 
 
 def sync(folder: Folder, project: str | None = None, **options: Unpack[Options]) -> Report:
@@ -74,7 +75,7 @@ def sync(folder: Folder, project: str | None = None, **options: Unpack[Options])
     Raises:
         FwsyncError: it could not start or could not go on; what was done stays done.
     """
-    return runs.run(Mode.BOTH, Path(folder), project, dict(options))
+    return runs.run(Mode.BOTH, Path(folder), project, Arguments(options))
 
 
 def verify(
@@ -91,4 +92,4 @@ def verify(
     Raises:
         FwsyncError: the comparison could not be made.
     """
-    return runs.run_verify(Path(folder), project, dict(options), deep=deep)
+    return runs.run_verify(Path(folder), project, Arguments(options), deep=deep)

@@ -80,11 +80,11 @@ CreateProject = Annotated[
     ),
 ]
 Patience = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         "--patience",
-        metavar="SECONDS",
-        help="Give up after so long without any progress; 60 by default.",
+        metavar="TIME",
+        help="Give up after so long without any progress, like 90s or 5m; 60 s by default.",
         rich_help_panel=_HOW,
     ),
 ]

@@ -42,6 +42,10 @@ class Progress(Protocol):
         """One decision is done, or has failed."""
         ...
 
+    def tick(self) -> None:
+        """Time went by, and perhaps nothing else did."""
+        ...
+
     def note(self, text: str) -> None:
         """Something worth a line."""
         ...
@@ -217,6 +221,9 @@ class NoProgress:
     def finished(self, outcome: Outcome) -> None:
         """Nothing."""
 
+    def tick(self) -> None:
+        """Nothing."""
+
     def note(self, text: str) -> None:
         """Nothing."""
 
@@ -252,6 +259,10 @@ class _Counting(ABC):
         if outcome.decision.verb in (Verb.UPLOAD, Verb.DOWNLOAD):
             self.files += 1
             self._perhaps_show()
+
+    def tick(self) -> None:
+        """A slow line moves nothing for a while: the clock goes on all the same."""
+        self._perhaps_show()
 
     def _perhaps_show(self) -> None:
         now = self._clock()
@@ -301,6 +312,7 @@ class TerminalProgress(_Counting):
             file=self._stream,
             mininterval=0,
             miniters=0,
+            smoothing=0,  # the mean rate: tqdm's moving one leaves out the time without a byte
             dynamic_ncols=True,
             leave=False,
         )

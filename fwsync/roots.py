@@ -7,7 +7,8 @@ Its rule: nothing of ours is ever a file of the user's. Below the root we own on
 
     <root>/.fwsync/          0700, never scanned
         state.db             the state (or its saved copy, where it cannot be used in place)
-        remotes              which remote has which state file: "name<TAB>remote", one a line
+        remotes              which remote has which state file: name, remote, the remote's name
+                             for people, and "gone" where another has taken that; one a line
         marker               the root's own id, so that an empty mount point is not taken for it
         lock                 held by the process that works on the root (a lock of the kernel)
         state.db.lock        the same for a state file
@@ -24,8 +25,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,12 +99,21 @@ def prepare_root(root: Path, *, create: bool = False) -> Path:
             hint=f"name the directory that holds {RESERVED}",
         )
     for parent in real.parents:
-        if root_id(parent) is not None:
+        if _is_kept(parent):
             raise UsageError(
                 f"{root}: inside {parent}, which is kept in step already",
                 hint="name that directory, or one outside of it; roots must not overlap",
             )
     return real
+
+
+def _is_kept(folder: Path) -> bool:
+    """True for a root; one whose state was never given a remote is none."""
+    own = folder / RESERVED
+    if root_id(folder) is None:
+        return False
+    # Where the state is not in it, as on clusters, what it knows cannot be told from here.
+    return not (own / "state.db").exists() or any(own.glob("*remotes"))
 
 
 def prepare_place(place: Place) -> str:
@@ -373,6 +383,11 @@ class KnownRemote:
     state_name: str  #: of its state file
     key: str  #: what never changes for it
     name: str  #: for people: group/project
+    gone: bool = False  #: it is there no more, and another one bears its name
+
+    def answers_to(self, text: str) -> bool:
+        """True if it may be meant by a name, or by ``<id:…>``, the end of its key."""
+        return text in (self.name, f"<id:{self.key.rpartition(' ')[2]}>")
 
 
 def known_remotes(remotes: Path) -> list[KnownRemote]:
@@ -382,20 +397,36 @@ def known_remotes(remotes: Path) -> list[KnownRemote]:
     except FileNotFoundError:
         return []
     parts = [line.split("\t") for line in lines if "\t" in line]
-    return [KnownRemote(one[0], one[1], one[2] if len(one) > 2 else one[1]) for one in parts]
+    return [
+        KnownRemote(one[0], one[1], one[2] if len(one) > 2 else one[1], one[3:] == ["gone"])
+        for one in parts
+    ]
 
 
-def register(place: Place, remote_key: str, name: str = "") -> None:
-    """Note that this remote has this state file; the caller holds the root's lock."""
+def register(place: Place, remote_key: str, name: str = "", *, gone: Collection[str] = ()) -> None:
+    """Note that this remote has this state file; the caller holds the root's lock.
+
+    Args:
+        place: of the remote.
+        remote_key: as for :func:`locate`.
+        name: for people.
+        gone: the keys of remotes that are no more, and that this one replaces. They keep
+            their state files, so that no other remote is ever given one of these.
+    """
     if remote_key != " ".join(remote_key.splitlines()) or "\t" in remote_key:
         raise ValueError("a remote's key is one line without tabs")
     shown = " ".join(name.split()) or remote_key  # a label may hold anything
     state_name = (place.work_copy_of or place.state_file).name
     ours = KnownRemote(state_name, remote_key, shown)
-    known = known_remotes(place.remotes)
+    before = known_remotes(place.remotes)
+    known = [replace(one, gone=True) if one.key in gone else one for one in before]
     if ours not in known:
         known = [one for one in known if one.state_name != state_name] + [ours]
-        lines = [f"{one.state_name}\t{one.key}\t{one.name}\n" for one in known]
+    if known != before:
+        lines = [
+            f"{one.state_name}\t{one.key}\t{one.name}" + ("\tgone\n" if one.gone else "\n")
+            for one in known
+        ]
         with local_error(f"{place.remotes}: cannot be written"):
             _write_aside(place.remotes, "".join(lines))
 
@@ -403,14 +434,22 @@ def register(place: Place, remote_key: str, name: str = "") -> None:
 def _state_name(remotes: Path, remote_key: str | None, stem: str) -> str:
     known = known_remotes(remotes)
     for one in known:
-        named = remote_key in (one.key, one.name)
-        if named or (remote_key is None and len(known) == 1):
+        if one.key == remote_key:
             return one.state_name
-    if remote_key is None and known:
-        names = ", ".join(one.name for one in known)
+    meant = [
+        one for one in known if not one.gone and (remote_key is None or one.answers_to(remote_key))
+    ]
+    if len(meant) == 1:
+        return meant[0].state_name
+    if meant:
+        names = [one.name for one in meant]
+        shown = [
+            one.name if names.count(one.name) == 1 else f"{one.name} ({one.key})" for one in meant
+        ]
         raise UsageError(
-            f"{remotes.parent.parent}: is kept in step with more than one project: {names}",
-            hint="name the one that is meant: GROUP/PROJECT",
+            f"{remotes.parent.parent}: is kept in step with more than one project: "
+            + ", ".join(shown),
+            hint="name the one that is meant: GROUP/PROJECT, or <id:…> where two share a name",
         )
     if remote_key is None or all(one.state_name != f"{stem}.db" for one in known):
         return f"{stem}.db"

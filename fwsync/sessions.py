@@ -21,9 +21,9 @@ from typing import Any
 import aiofiles
 
 from fwsync import localfs, locks, roots
-from fwsync.config import Settings, environment, load_settings
+from fwsync.config import Arguments, Settings, environment, load_settings
 from fwsync.engine import Engine
-from fwsync.errors import Forbidden, Halted, LocalError, UsageError
+from fwsync.errors import Forbidden, Halted, LocalError, RemoteError, UsageError
 from fwsync.executor import Policy
 from fwsync.keys import ApiKey, find_key
 from fwsync.layout import DEFAULT_TEMPLATE, Layout, label_of
@@ -31,7 +31,7 @@ from fwsync.model import Mode, RelPath, Unknown
 from fwsync.plan import DeleteLimits
 from fwsync.progress import Progress
 from fwsync.reconcile import Rules
-from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
+from fwsync.remotes.flywheel import Flywheel, Project, project_by_id, resolve_project
 from fwsync.remotes.http import Api
 from fwsync.settle import ignore_rules
 from fwsync.state import State, StateThread, open_state
@@ -91,7 +91,9 @@ def settings_of(flags: Flags, config: Path | None) -> Settings:
     Raises:
         UsageError: one of them is unknown or cannot be used.
     """
-    wanted = {name: value for name, value in flags.items() if name not in _OF_THE_RUN}
+    wanted: Flags = {name: value for name, value in flags.items() if name not in _OF_THE_RUN}
+    if isinstance(flags, Arguments):
+        wanted = Arguments(wanted)
     return load_settings(wanted, config_file=config, env=environment(), cwd=Path.cwd())
 
 
@@ -150,31 +152,37 @@ async def open_session(
     settings = settings_of(flags, config)
     if mode is not Mode.DOWN or os.path.lexists(folder):  # noqa: ASYNC240 - one look, at the start
         roots.prepare_root(folder)  # what is wrong here is said before the server is asked
+    if settings.layout:
+        Layout.parse(settings.layout, group="any", project="any")
+    left_out = [*partial_names, *await _filters(settings)]
     target = target or settings.project or _profile_project(settings, folder)
     found = find_key(key_file=settings.api_key_file, env=environment())
     if found.warning:
         progress.note(f"warning: {found.warning}")
     async with contextlib.AsyncExitStack() as stack:
         api = await stack.enter_async_context(open_api(found.key, settings, tell=progress.note))
-        scope = await _named_scope(
-            api, settings, target, pretend=only_look, may_create=_may_create(mode, command)
-        )
-        root = roots.prepare_root(folder, create=mode is Mode.DOWN and not only_look)
+        may_create = _may_create(mode, command)
+        scope = await _named_scope(api, settings, target, pretend=only_look, may_create=may_create)
+        make = mode is Mode.DOWN and not only_look and scope is not None
+        root = roots.prepare_root(folder, create=make)
         place = roots.locate(
             root,
             f"{api.url.origin()} {scope.id}" if scope else None,
             state_option=settings.state,
             env=environment(),
         )
+        if scope is None and not (place.work_copy_of or place.state_file).exists():
+            raise _no_project_yet(root)
         if place.note:
             progress.note(place.note)
         own = state_copy(place) if only_look else _own_state(place, command or COMMANDS[mode])
         state = await stack.enter_async_context(own)
         if scope is None:
-            scope = await _remembered_scope(api, state, root)
+            scope = await _remembered_scope(api, state, root, may_create=may_create)
+        await _check_same_project(state, place, scope)
         layout = await _layout(state, settings, scope)
         if not only_look:
-            await _remember(state, place, f"{api.url.origin()} {scope.id}", scope, layout)
+            await _remember(state, place, api, scope, layout)
         root_fd = localfs.open_root(root)
         stack.callback(os.close, root_fd)
         remote = Flywheel(api, scope.projects, layout)
@@ -185,7 +193,7 @@ async def open_session(
             reader=remote,
             writer=None if mode is Mode.DOWN else remote,
             layout=layout,
-            policy=_policy(mode, settings, flags, [*partial_names, *await _filters(settings)]),
+            policy=_policy(mode, settings, flags, left_out),
             progress=progress,
             host=socket.gethostname().partition(".")[0] or "host",
         )
@@ -217,28 +225,69 @@ async def _named_scope(
     return None
 
 
-async def _remembered_scope(api: Api, state: StateThread, root: Path) -> Scope:
+async def _remembered_scope(api: Api, state: StateThread, root: Path, *, may_create: bool) -> Scope:
     """The scope that a root belongs to since its first run."""
     known = await state.call(State.setting, _PROJECT_ID)
     if known is None:
-        raise UsageError(
-            f"{root}: belongs to no project yet",
-            hint="name it once: fwsync push DIR GROUP/PROJECT, fwsync pull GROUP/PROJECT DIR, …; "
-            "or use a layout that begins with {group}/{project}",
-        )
+        raise _no_project_yet(root)
     if known == _WHOLE_SITE:
         return Scope(_WHOLE_SITE, f"all projects at {api.url.host}")
-    project = await resolve_project(api, f"<id:{known}>")
+    project = await project_by_id(api, known)
+    if project is None:
+        name = await state.call(State.setting, PROJECT_NAME)
+        raise UsageError(
+            f"{root}: its project {name or ''} (<id:{known}>) is not at {api.url.origin()}",
+            hint="name the project that is meant once more, as GROUP/PROJECT"
+            + ("; --create-project makes it" if may_create else ""),
+        )
     return Scope(project.id, str(project), (project,), project.group, project.label)
 
 
+def _no_project_yet(root: Path) -> UsageError:
+    return UsageError(
+        f"{root}: belongs to no project yet",
+        hint="name it once: fwsync push DIR GROUP/PROJECT, fwsync pull GROUP/PROJECT DIR, …; "
+        "or use a layout that begins with {group}/{project}",
+    )
+
+
+async def _check_same_project(state: StateThread, place: roots.Place, scope: Scope) -> None:
+    """What was agreed with one project says nothing about another: it would read as deletions.
+
+    Raises:
+        UsageError: the state is another project's: by ``--state``, or without ``remotes``.
+    """
+    known = await state.call(State.setting, _PROJECT_ID)
+    if known not in (None, scope.id):
+        name = await state.call(State.setting, PROJECT_NAME)
+        raise UsageError(
+            f"{place.work_copy_of or place.state_file}: the state of {name} (<id:{known}>), "
+            f"and not of {scope.name}",
+            hint="name another file by --state, or move this one away",
+        )
+
+
 async def _remember(
-    state: StateThread, place: roots.Place, key: str, scope: Scope, layout: Layout
+    state: StateThread, place: roots.Place, api: Api, scope: Scope, layout: Layout
 ) -> None:
-    roots.register(place, key, scope.name)
+    key = f"{api.url.origin()} {scope.id}"
+    roots.register(place, key, scope.name, gone=await _replaced(api, place, key, scope))
     await state.call(State.set_setting, _PROJECT_ID, scope.id)
     await state.call(State.set_setting, PROJECT_NAME, scope.name)
     await state.call(State.set_setting, _LAYOUT, layout.template)
+
+
+async def _replaced(api: Api, place: roots.Place, key: str, scope: Scope) -> list[str]:
+    """The keys of projects that bore this name at this site, and are there no more."""
+    site = f"{api.url.origin()} "
+    found = []
+    for one in roots.known_remotes(place.remotes):
+        if one.gone or one.key == key or one.name != scope.name or not one.key.startswith(site):
+            continue
+        with contextlib.suppress(RemoteError):  # not ours to see, or not now: it may be there
+            if await project_by_id(api, one.key.removeprefix(site)) is None:
+                found.append(one.key)
+    return found
 
 
 async def renew_scope(session: Session, progress: Progress) -> None:
@@ -333,7 +382,11 @@ async def _filters(settings: Settings) -> list[str]:
         async with aiofiles.open(settings.filter_from, encoding="utf-8") as file:
             patterns = (await file.read()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"filter_from: {settings.filter_from} cannot be read ({error})") from None
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise UsageError(
+            f"{settings.filter_from}: the file of patterns cannot be read ({why})",
+            hint="check --filter-from, or filter_from in the settings",
+        ) from None
     return [*patterns, *settings.exclude]
 
 

@@ -7,6 +7,7 @@ before a terminal sees them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from fwsync.errors import Exit
@@ -27,6 +28,9 @@ from fwsync.runs import Planned
 
 #: How many paths of one kind a person is shown; all are in the JSON lines.
 SAMPLE = 10
+
+#: How many of the paths that one and the same problem befell.
+FEW = 3
 
 _VERBS = {
     Verb.UPLOAD: "send",
@@ -102,7 +106,7 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
 
 
 def _tell(done: Report) -> None:
-    _list("problem", [_told(one) for one in done.problem_list])
+    _problems(done.problem_list)
     _list("conflict", [_conflict(path, done) for path in done.conflict_list])
     kind = "differs" if done.command == "verify" else "left alone"
     _list(kind, [f"{one.path}: {one.message}" for one in done.difference_list])
@@ -132,16 +136,29 @@ def _one_line(done: Report) -> str:
         (done.problems, "with problems"),
     ]
     did = ", ".join(f"{number:,} {what}" for number, what in counts if number)
-    what = did or ("in step" if done.command == "verify" else "nothing to do")
+    nothing = "nothing done" if done.halted else "nothing to do"
+    what = did or ("in step" if done.command == "verify" else nothing)
     cost = f"{plural(done.requests, 'request')}, {done.seconds:.1f} s"
     cost += f", {size_text(done.peak_memory)} peak"
     moved = f", {size_text(done.bytes)}" if done.bytes else ""
     return f"{done.command}: {what}{moved}; {plural(done.files, 'file')} here ({cost})"
 
 
-def _told(problem: Problem) -> str:
-    text = f"{problem.path}: {problem.message}"
-    return f"{text} ({problem.hint})" if problem.hint else text
+def _problems(problems: Sequence[Problem]) -> None:
+    """Each cause once, with the first paths that it befell."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in problems:
+        alike.setdefault((one.message, one.hint), []).append(one.path)
+    _list("problem", [_told(paths, *cause) for cause, paths in alike.items()])
+    if any(len(paths) > FEW for paths in alike.values()):
+        say("hint: --json lists every path")
+
+
+def _told(paths: Sequence[str], message: str, hint: str) -> str:
+    named = ", ".join(paths[:FEW])
+    if len(paths) > FEW:
+        named += f" and {len(paths) - FEW:,} more"
+    return f"{named}: {message}" + (f" ({hint})" if hint else "")
 
 
 def _conflict(path: RelPath, done: Report) -> str:
@@ -171,7 +188,7 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
         for decision in decisions:
             what = _VERBS[decision.verb]
             say(f"{what:>18}  {printable(decision.path)}  ({decision.reason})")
-        _list("problem", [_told(one) for one in planned.problems])
+        _problems(planned.problems)
         for guard in planned.plan.held:
             say(f"held: {guard.reason}")
         say(_plan_line(planned.plan))

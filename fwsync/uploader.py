@@ -108,10 +108,11 @@ class Source:
             while True:
                 block = await in_thread(self._next_block, file_fd, left)
                 left -= len(block)
-                self._advanced(self.path, len(block))
-                self.told += len(block)
                 if block:
                     yield block
+                # Asked for more: this one has left us. What was only read is no progress.
+                self._advanced(self.path, len(block))
+                self.told += len(block)
                 if left == 0:
                     return
         finally:

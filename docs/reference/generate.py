@@ -68,7 +68,8 @@ SETTINGS = {
 EXIT_CODES = {
     Exit.IN_STEP: (
         "in step",
-        "There is nothing left to do; or `watch` was stopped by SIGTERM.",
+        "There is nothing left to do; or `watch` was stopped by SIGTERM, or `sandbox` by any "
+        "of Ctrl-C, SIGTERM and SIGHUP.",
     ),
     Exit.DIFFERENCES: (
         "differences",
@@ -374,7 +375,8 @@ def _json_lines() -> Iterator[str]:
     yield "`login` writes a `login` line: `user`, `host` and `stored_in`."
     yield (
         "`sandbox` writes one line when it is ready, without `v` and `event`: "
-        "`url`, `api_key`, `user_api_key`, `user_id` and `device_secret`."
+        "`url`, `api_key`, `user_api_key`, `user_id` and `device_secret`; "
+        "with `--tls` also `ca_file`."
     )
 
 

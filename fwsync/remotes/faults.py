@@ -154,9 +154,9 @@ def _without_tags(page: str, small: str) -> str:
 
 def failure_for(error: Exception, url: URL, what: str, clean: Cleaner) -> Failure:
     """What an exception of the client library means."""
-    host = clean(url.host or "?")
+    host = clean(url.host_port_subcomponent or "?")
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
-        return Failure(_tls_error(error, host, what, clean), processed=False, final=True)
+        return Failure(_tls_error(error, url, what, clean), processed=False, final=True)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         bad = error_for_status(error.status, f"{what}: the proxy", clean(error.message))
         return Failure(bad, processed=False, final=error.status == 407)
@@ -175,7 +175,10 @@ def failure_for(error: Exception, url: URL, what: str, clean: Cleaner) -> Failur
             hint="check the address and the port",
         )
         return Failure(bad, final=True)
-    return _later(f"{what}: the connection to {host} broke ({type(error).__name__})")
+    hint = ""
+    if url.scheme == "http" and isinstance(error, aiohttp.ServerDisconnectedError):
+        hint = "does the site want https? a key with __force_insecure in it is for plain HTTP"
+    return _later(f"{what}: the connection to {host} broke ({type(error).__name__})", hint=hint)
 
 
 def _not_reached(error: Exception, host: str, what: str, clean: Cleaner) -> Failure:
@@ -218,19 +221,28 @@ _TLS_HINTS = {
 }
 
 
-def _tls_error(error: Exception, host: str, what: str, clean: Cleaner) -> Unavailable:
+#: OpenSSL's name, a constant as its number is, for what is no TLS at all.
+_NO_TLS = "WRONG_VERSION_NUMBER"
+
+
+def _tls_error(error: Exception, url: URL, what: str, clean: Cleaner) -> Unavailable:
     cause: BaseException = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
     elif isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
     if isinstance(cause, ssl.SSLCertVerificationError):
+        name = clean(url.host or "?")  # it is made for the name, whatever the port
         return Unavailable(
-            f"{what}: the certificate of {host} is not valid ({clean(cause.verify_message)})",
+            f"{what}: the certificate of {name} is not valid ({clean(cause.verify_message)})",
             hint=_TLS_HINTS.get(cause.verify_code, "ask the site's administrator"),
         )
     reason = cause.reason if isinstance(cause, ssl.SSLError) and cause.reason else str(cause)
-    return Unavailable(
-        f"{what}: no TLS connection to {host} ({clean(reason)})",
-        hint="check the address and the port: does it speak https?",
-    )
+    hint = "check the address and the port: does it speak https?"
+    if reason == _NO_TLS:
+        hint += (
+            " it looks like plain HTTP; a key for a sandbox says so,"
+            " as HOST:PORT:__force_insecure:KEY"
+        )
+    host = clean(url.host_port_subcomponent or "?")
+    return Unavailable(f"{what}: no TLS connection to {host} ({clean(reason)})", hint=hint)

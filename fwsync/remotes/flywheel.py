@@ -26,7 +26,15 @@ from fwsync.model import Level, RelPath, RemoteEntry, Unknown
 from fwsync.ports import Features, Sent, Upload
 from fwsync.remotes import multipart
 from fwsync.remotes.flywheel_fetch import Fetch, fetching, reading
-from fwsync.remotes.flywheel_find import Child, Project, Who, check_login, ls, resolve_project
+from fwsync.remotes.flywheel_find import (
+    Child,
+    Project,
+    Who,
+    check_login,
+    ls,
+    project_by_id,
+    resolve_project,
+)
 from fwsync.remotes.flywheel_listing import Listing, pages
 from fwsync.remotes.flywheel_tree import LEVELS, Container, Place, Tree
 from fwsync.remotes.flywheel_wire import PLURAL, container_of, file_of, item_of, page_of, text_of
@@ -39,6 +47,7 @@ __all__ = [
     "Who",
     "check_login",
     "ls",
+    "project_by_id",
     "resolve_project",
 ]
 

@@ -7,7 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from fwsync.errors import AuthError, NotFound, RemoteError, UsageError
+from fwsync.errors import AuthError, Forbidden, NotFound, RemoteError, UsageError
 from fwsync.model import Level
 from fwsync.remotes.flywheel_wire import PLURAL, Json, item_of, label_of, page_of, text_of
 from fwsync.remotes.http import Api
@@ -54,9 +54,10 @@ async def check_login(api: Api) -> Who:
 
     Raises:
         AuthError: it is not accepted.
+        UsageError: the server is too old for us, or no Flywheel site.
         Unavailable: the site cannot be reached.
     """
-    status = item_of(await api.json("GET", ("auth", "status"), what="login"), "login")
+    status = await _login_status(api)
     origin = status.get("origin")
     id_ = origin.get("id") if isinstance(origin, dict) else None
     if not isinstance(id_, str) or not id_:
@@ -72,30 +73,68 @@ async def check_login(api: Api) -> Who:
     return Who(id_, name, admin)
 
 
+async def _login_status(api: Api) -> Json:
+    """What the server says of the key; one request where it is one that we can speak to."""
+    try:
+        return item_of(await api.json("GET", ("auth", "status"), what="login"), "login")
+    except NotFound:
+        pass
+    site = api.url.origin()
+    try:
+        await api.json("GET", ("users", "self"), what="login")
+    except NotFound:
+        raise UsageError(
+            f"{site}: no Flywheel site answers there (404 for /auth/status and /users/self)",
+            hint="check the address in the API key",
+        ) from None
+    raise UsageError(
+        f"{site}: speaks an API of 2018 or so (404 for /auth/status), "
+        "too old for this version of fwsync",
+        hint="check the address in the API key; or ask the site's admin when it will be updated",
+    )
+
+
 async def ls(api: Api, path: str) -> list[Child]:
-    """What lies below a Flywheel path; the groups, for an empty one.
+    """What lies below a Flywheel path; the groups, for an empty one; a file, for its own.
 
     Raises:
         UsageError: there is nothing at this path.
     """
     segments = [part for part in path.removeprefix("fw://").split("/") if part]
-    body = {"path": segments or [""]}
-    what = path or "the list of groups"
     try:
-        answer = await api.json("POST", ("resolve",), body=body, repeatable=True, what=what)
+        return await _children(api, segments, path or "the list of groups")
     except NotFound as error:
-        raise UsageError(error.message, hint=_above(segments)) from None
-    children = item_of(answer, path).get("children")
-    return [_child(item, path) for item in page_of(children, path).items]
-
-
-def _above(segments: list[str]) -> str:
-    """What to look at where a path leads nowhere."""
+        missing = error
     if not segments:
-        return "is this the address of a Flywheel site? the API key names it"
-    if len(segments) == 1:
-        return "`fwsync ls` without a path shows the groups"
-    return f"`fwsync ls {shlex.quote('/'.join(segments[:-1]))}` shows what is there"
+        hint = "is this the address of a Flywheel site? the API key names it"
+        raise UsageError(missing.message, hint=hint)
+    above, beside = await _nearest_above(api, segments)
+    # The server finds containers by such a path, and files only in the lists of those.
+    found = [one for one in beside if one.kind == "file" and one.label == segments[-1]]
+    if found and len(above) == len(segments) - 1:
+        return found
+    hint = f"`fwsync ls {shlex.quote('/'.join(above))}` shows what is there"
+    if not above:
+        hint = "`fwsync ls` without a path shows the groups"
+    raise UsageError(missing.message, hint=hint)
+
+
+async def _children(api: Api, segments: list[str], what: str) -> list[Child]:
+    body = {"path": segments or [""]}
+    answer = await api.json("POST", ("resolve",), body=body, repeatable=True, what=what)
+    children = item_of(answer, what).get("children")
+    return [_child(item, what) for item in page_of(children, what).items]
+
+
+async def _nearest_above(api: Api, segments: list[str]) -> tuple[list[str], list[Child]]:
+    """The longest part of a path that leads somewhere, and what is there; may be empty."""
+    for length in range(len(segments) - 1, 0, -1):
+        above = segments[:length]
+        try:
+            return above, await _children(api, above, "/".join(above))
+        except (NotFound, Forbidden):
+            continue
+    return [], []
 
 
 def _child(item: Json, what: str) -> Child:
@@ -134,7 +173,7 @@ async def resolve_project(
         raise UsageError("no project is named", hint="give it as GROUP/PROJECT")
     by_id = _BY_ID.fullmatch(wanted)
     if by_id:
-        return await _project_by_id(api, by_id[1], text)
+        return await _the_one_with_id(api, by_id[1], text)
     group, slash, label = wanted.partition("/")
     if not slash:
         return await _project_by_label(api, wanted)
@@ -145,7 +184,7 @@ async def resolve_project(
         )
     by_id = _BY_ID.fullmatch(label)
     if by_id:
-        return await _project_by_id(api, by_id[1], text)
+        return await _the_one_with_id(api, by_id[1], text)
     try:
         answer = await api.json(
             "POST",
@@ -173,14 +212,27 @@ def _project(item: Json, what: str, *, group: str = "") -> Project:
     return Project(owner, label_of(item, what), text_of(item, "_id", what))
 
 
-async def _project_by_id(api: Api, id_: str, text: str) -> Project:
+async def project_by_id(api: Api, id_: str) -> Project | None:
+    """The project with this id; None: there is none (404).
+
+    Raises:
+        Forbidden, AuthError: it is not ours to see.
+    """
+    what = f"project <id:{id_}>"
     try:
-        answer = await api.json("GET", ("projects", id_), features=FEATURES, what=text)
+        answer = await api.json("GET", ("projects", id_), features=FEATURES, what=what)
     except NotFound:
-        answer = None
-    if answer is None:
-        raise UsageError(f"{text}: there is no project with this id")
-    return _project(item_of(answer, text), text)
+        return None
+    return _project(item_of(answer, what), what)
+
+
+async def _the_one_with_id(api: Api, id_: str, text: str) -> Project:
+    project = await project_by_id(api, id_)
+    if project is None:
+        raise UsageError(
+            f"{text}: there is no project with this id", hint="`fwsync ls` shows what is there"
+        )
+    return project
 
 
 async def _project_by_label(api: Api, label: str) -> Project:
@@ -242,9 +294,11 @@ def _nearest(
     hints = [f"did you mean {', '.join(close)}?" if close else "`fwsync ls` shows what is there"]
     if may_create:
         hints.append("--create-project makes it")
-    return UsageError(
-        f"{wanted}: there is no such project, or the key may not see it", hint="; ".join(hints)
-    )
+    if by_label:
+        missing = "no project has this label; a project is named by two parts, GROUP/PROJECT"
+    else:
+        missing = "there is no such project, or the key may not see it"
+    return UsageError(f"{wanted}: {missing}", hint="; ".join(hints))
 
 
 async def _make_project(api: Api, group: str, label: str, *, pretend: bool) -> Project:
@@ -254,6 +308,7 @@ async def _make_project(api: Api, group: str, label: str, *, pretend: bool) -> P
     except NotFound:
         pass
     else:
+        await _login_status(api)  # nothing is made where we could not go on
         if pretend:
             return Project(group, label, "")
         answer = await api.json(

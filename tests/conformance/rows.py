@@ -24,7 +24,7 @@ LOGIN: Final[list[Line]] = [
     ("roles", "GET /roles | GET /roles/{id}", "what a role allows"),
     ("settings",
      "GET /site/settings | GET /groups/{id}/settings | GET /projects/{id}/settings",
-     "profiles of a site, a group and a project: 404 where there is none"),
+     "the profile of a site, a group and a project: empty, or 404 while the switch is off"),
     ("auth-schemes", "", "`scitran-user` and `Bearer`, the key with or without its host; 401"),
     ("auth-device", "", "a device's key is a device, in either scheme"),
     ("auth-drone", "", "the site's secret with method and name; 401 wrong, 400 incomplete"),

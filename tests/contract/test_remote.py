@@ -381,12 +381,14 @@ async def test_the_name_that_was_typed_is_no_suggestion(
     [
         ("nowhere", "without a path"),
         ("lab/none", "`fwsync ls lab` "),
-        ("lab/aging/no one/x", "`fwsync ls 'lab/aging/no one'` "),
+        ("lab/aging/no one/x", "`fwsync ls lab/aging` "),
+        ("lab/aging/some one/x", "`fwsync ls 'lab/aging/some one'` "),
     ],
 )
 async def test_ls_of_nothing_says_where_to_look_instead(
     path: str, hint: str, api: Api, project: Project
 ) -> None:
+    await api.json("POST", ("subjects",), body={"label": "some one", "project": project.id})
     with pytest.raises(UsageError) as raised:
         await ls(api, path)
 
@@ -434,6 +436,36 @@ async def test_the_login_says_who_it_is(api: Api) -> None:
     assert who.is_admin
     assert not who.is_device
     assert "@" in who.id
+
+
+async def test_a_creation_asks_once_whether_the_server_is_one_for_us(
+    sandbox: Sandbox, api: Api, project: Project
+) -> None:
+    secret = parse_key(sandbox.api_key).secret
+    async with meddling(sandbox.url) as meddler, Api(meddler.url, secret) as through:
+        await resolve_project(through, "lab/aging", create_project=True)
+        assert 0 == meddler.count("GET", "auth/status")
+        await resolve_project(through, "lab/new", create_project=True)
+
+    assert (1, 0) == (meddler.count("GET", "auth/status"), meddler.count("GET", "users/self"))
+
+
+async def test_what_is_no_flywheel_site_is_not_called_an_old_one(sandbox: Sandbox) -> None:
+    async def nothing_here(request: web.Request, _: Forward) -> web.StreamResponse | None:
+        return web.Response(status=404, text="<title>Welcome</title>", content_type="text/html")
+
+    async with meddling(sandbox.url) as meddler:
+        meddler.meddle = nothing_here
+        async with Api(meddler.url, parse_key(sandbox.api_key).secret) as through:
+            with pytest.raises(UsageError, match="no Flywheel site"):
+                await check_login(through)
+
+
+async def test_a_label_of_no_project_is_told_how_projects_are_named(
+    api: Api, project: Project
+) -> None:
+    with pytest.raises(UsageError, match="GROUP/PROJECT"):
+        await resolve_project(api, "lab")
 
 
 async def test_ls_shows_each_level(remote: Flywheel, api: Api) -> None:

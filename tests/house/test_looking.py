@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.house import Desk, Ground
+from tests.house.house import Desk, Ground, complains
 
 
 @contextmanager
@@ -73,3 +73,65 @@ def test_a_project_to_fetch_is_not_offered_to_be_made(
     assert [2, 2, 2] == [done.code for done in (pulled, verified, pushed)], (pulled, verified)
     offers = ["--create-project" in done.err for done in (pulled, verified, pushed)]
     assert [False, False, True] == offers
+
+
+def test_where_a_path_leads_nowhere_the_hint_works(
+    ground: Ground, desk: Desk, label: str, root: Path
+) -> None:
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    hints = {}
+    for path in ("Lab", f"Lab/{label}", "lab/none/sub-01", f"lab/{label}/none/t1/1.dcm"):
+        done = desk.run("ls", path)
+        complains(done, 2, "404")
+        hints[path] = done.err.splitlines()[-1]
+
+    groups = "hint: `fwsync ls` without a path shows the groups"
+    assert hints == {
+        "Lab": groups,
+        f"Lab/{label}": groups,
+        "lab/none/sub-01": "hint: `fwsync ls lab` shows what is there",
+        f"lab/{label}/none/t1/1.dcm": f"hint: `fwsync ls lab/{label}` shows what is there",
+    }
+
+
+def test_a_file_that_ls_shows_is_shown_by_its_own_path(desk: Desk, label: str, root: Path) -> None:
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    folder = f"lab/{label}/sub-01/ses-01/t1"
+    beside, own = desk.run("ls", folder), desk.run("ls", f"{folder}/1.dcm")
+
+    assert 2 == len(beside.out.splitlines()), beside
+    assert own.out == next(f"{line}\n" for line in beside.out.splitlines() if "1.dcm" in line)
+    complains(desk.run("ls", f"{folder}/3.dcm"), 2, f"`fwsync ls {folder}`")
+
+
+@pytest.mark.parametrize("text", ["90s", "1h30m", "2"])
+def test_a_time_may_be_given_with_its_unit(text: str, desk: Desk) -> None:
+    assert 0 == desk.run("ls", "--patience", text).code
+
+
+@pytest.mark.parametrize("flag", ["--patience", "--settle", "--rescan"])
+def test_what_is_no_time_is_answered_with_what_is(flag: str, desk: Desk, root: Path) -> None:
+    command = ("ls",) if flag == "--patience" else ("watch", root, "lab/none")
+
+    complains(
+        desk.run(*command, flag, "-1"),
+        2,
+        f"{flag} (from the command line): is '-1'",
+        '"90s"',
+        hint=False,
+    )
+
+
+def test_a_file_of_patterns_that_is_not_there_is_named(desk: Desk, label: str, root: Path) -> None:
+    done = desk.run("push", root, f"lab/{label}", "--filter-from", "none")
+
+    cause = f"error: {desk.home}/none: the file of patterns cannot be read (No such file or"
+    complains(done, 2, cause, "hint: check --filter-from")
+
+
+def test_what_is_no_layout_is_not_answered_with_a_project(
+    desk: Desk, label: str, root: Path
+) -> None:
+    done = desk.run("push", root, f"lab/{label}", "--layout", "x")
+
+    complains(done, 2, "layout: 'x' is not a layout", "hint: leave it out for {subject}/")

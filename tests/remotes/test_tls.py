@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from yarl import URL
 
 from fwsync.errors import Unavailable, UsageError
 from fwsync.remotes.http import Api
@@ -86,6 +87,23 @@ async def test_plain_http_on_a_tls_port_is_named(clock: Clock) -> None:
                 await api.json("GET", ("x",))
 
     assert "does it speak https?" in raised.value.hint
+    assert "it looks like plain HTTP" in raised.value.hint
+    assert "__force_insecure" in raised.value.hint
+    assert f"no TLS connection to {URL(url).authority} (" in raised.value.message
+
+
+async def test_a_key_for_plain_http_at_a_tls_port_is_named(
+    authority: trustme.CA, clock: Clock
+) -> None:
+    handler, _ = in_turn(ok)
+    async with serving(handler, ssl_context=context(authority, "127.0.0.1")) as url:
+        plain = url.replace("https:", "http:")
+        async with patient(plain, clock, patience_s=1) as api:
+            with pytest.raises(Unavailable) as raised:
+                await api.json("GET", ("x",))
+
+    assert "does the site want https?" in raised.value.hint
+    assert f"the connection to {URL(url).authority} broke (" in raised.value.message
 
 
 async def test_tls_is_not_left_by_a_redirect(authority: trustme.CA, ca_file: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwsync.config import DeleteCap, Profile, Settings, load_settings, parse_duration
+from fwsync.config import Arguments, DeleteCap, Profile, Settings, load_settings, parse_duration
 from fwsync.errors import UsageError
 from fwsync.model import ConflictPolicy
 
@@ -24,9 +24,15 @@ def load(
     return load_settings(flags or {}, config_file=None, env={**home, **(env or {})}, cwd=tmp_path)
 
 
-def refused(tmp_path: Path, text: str = "", **more: dict[str, str]) -> UsageError:
+def refused(
+    tmp_path: Path,
+    text: str = "",
+    *,
+    env: dict[str, str] | None = None,
+    flags: dict[str, object] | None = None,
+) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        load(tmp_path, text, env=more.get("env"), flags=dict(more.get("flags", {})))
+        load(tmp_path, text, env=env, flags=flags)
     assert "\n" not in caught.value.message or "TOML" in caught.value.message
     assert caught.value.__cause__ is None or "settings file" in caught.value.message
     return caught.value
@@ -214,6 +220,12 @@ def test_the_layer_that_is_wrong_is_the_one_that_is_named(tmp_path: Path) -> Non
     assert error.message.startswith("--settle (from the command line): is 'x'; expected")
 
 
+def test_what_a_program_gives_is_named_as_it_gave_it(tmp_path: Path) -> None:
+    error = refused(tmp_path, flags=Arguments(patience_s="soon"))
+
+    assert error.message.startswith("patience_s (from the call): is 'soon'; expected seconds")
+
+
 def test_a_typing_error_gets_a_suggestion(tmp_path: Path) -> None:
     error = refused(tmp_path, 'exlude = ["x"]')
     assert f"exlude (from {tmp_path}/fwsync.toml): is not a setting" == error.message
@@ -245,7 +257,16 @@ def test_an_unknown_profile_gets_a_suggestion(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("5m", 300), ("1.5h", 5400), ("1h 30min", 5400), ("250ms", 0.25)],
+    [
+        ("90", 90),
+        (".5", 0.5),
+        ("1e3", 1000),
+        ("90s", 90),
+        ("5m", 300),
+        ("1.5h", 5400),
+        ("1h 30min", 5400),
+        ("250ms", 0.25),
+    ],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert math.isclose(seconds, float(str(parse_duration(text))))

@@ -321,6 +321,19 @@ async def test_a_stream_that_is_cut_keeps_what_was_whole(
     assert [] == in_parts(root)
 
 
+async def test_a_file_that_breaks_off_alone_as_well_is_asked_for_again(
+    root: Path, bulk: Shelf, bring: Bring
+) -> None:
+    cut: Given = Unavailable("the stream broke off")
+    bulk.gives["s/e/a/one"] = iter([cut, cut])  # in the archive, then by itself
+
+    outcomes = await bring(bulk).bring(everything(bulk))
+
+    assert {} == failed(outcomes)
+    assert TREE == grown(root)
+    assert [] == in_parts(root)
+
+
 async def test_a_stream_that_is_always_cut_ends_the_run_and_keeps_what_was_whole(
     root: Path, bulk: Shelf, bring: Bring
 ) -> None:

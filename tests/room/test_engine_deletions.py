@@ -278,11 +278,14 @@ async def test_consent_is_for_that_plan_only(crowd: Bench, server: Ground) -> No
     lose_more = list(CROWD)[13]
     (crowd.root / lose_more).unlink()
 
+    assert [] == crowd.notes.told
     report = await crowd.cycle(accept=held.plan_id)
 
     assert report.halted
     assert 0 == report.deleted
     assert CROWD == await server.held()
+    [note] = crowd.notes.told
+    assert f"{held.plan_id}: is not the id of this plan, which is {report.plan_id};" in note
 
 
 @pytest.mark.parametrize("deletes", [True, False])

@@ -159,6 +159,17 @@ async def test_what_ends_a_run_is_raised(server: Ground, options: Options, tmp_p
     assert {} == await server.held()
 
 
+async def test_an_argument_that_is_not_known_is_named_as_it_was_written(
+    options: Options, tmp_path: Path
+) -> None:
+    odd = {**options, "patiense": 3}
+    with pytest.raises(fwsync.UsageError) as caught:
+        await asyncio.to_thread(fwsync.pull, "lab/aging", tmp_path / "new", **odd)  # type: ignore[arg-type]  # that is it
+
+    assert "patiense (from the call): is not a setting" == caught.value.message
+    assert "did you mean patience_s?" == caught.value.hint
+
+
 def options_key(options: Options) -> str:
     return Path(options["api_key_file"]).read_text()
 

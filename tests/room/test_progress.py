@@ -169,6 +169,24 @@ def test_a_terminal_is_drawn_at_most_five_times_a_second() -> None:
     assert "10.0M/10.0M" in stream.getvalue()
 
 
+@pytest.mark.parametrize("make", [TerminalProgress, LogProgress])
+def test_the_clock_goes_on_where_nothing_moves(
+    make: Callable[[Terminal, Clock], TerminalProgress | LogProgress],
+) -> None:
+    stream, clock = Terminal(), Clock()
+    progress = make(stream, clock)
+    progress.start(2, 100)
+    progress.finished(done())
+    for _ in range(3):
+        clock.now += 20
+        progress.tick()
+        progress.tick()
+    drawn = stream.getvalue().count("1/2 files")
+    progress.close()
+
+    assert 3 == drawn
+
+
 def test_a_note_stands_on_a_line_of_its_own() -> None:
     stream, clock = Terminal(), Clock()
     progress = TerminalProgress(stream, clock)

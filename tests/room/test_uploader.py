@@ -106,6 +106,19 @@ async def test_what_was_sent_is_there_and_named_by_both_digests(
         assert one.hashed_at_ns > 0
 
 
+async def test_a_block_counts_once_it_has_left_and_not_when_it_is_read(
+    root: Path, uploader: Uploader, shelf: Shelf, told: Told
+) -> None:
+    plant(root, {"f": LARGE})
+    seen: list[tuple[int, int]] = []
+    shelf.listens = lambda path, size: seen.append((told.at.get(path, 0), size))
+
+    await uploader.send([upload(root, "f")])
+
+    assert [(0, 1 << 20), (1 << 20, 2 << 20), (2 << 20, len(LARGE))] == seen
+    assert len(LARGE) == told.at[RelPath("f")]
+
+
 async def test_a_file_of_no_bytes_is_sent(root: Path, uploader: Uploader, shelf: Shelf) -> None:
     plant(root, {"f": b""})
 

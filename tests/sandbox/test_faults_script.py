@@ -112,6 +112,11 @@ def test_a_rule_that_was_read_says_the_same_when_it_is_written(told: dict[str, A
         ({"action": {"status": 700}}, "rules[0].action.status: must be 599 or less"),
         ([{"id": "a", "action": {"reset": True}}] * 2, "two rules have the id 'a'"),
         ([{"action": {"reset": True}}] * 1001, "at most 1000 rules"),
+        (
+            {"match": {"method": ["GET", "GTE"]}, "action": {"reset": True}},
+            "rules[0].match.method: 'GTE' is none of *, ",
+        ),
+        ({"match": {"method": "get"}, "action": {"reset": True}}, "'get' is none of *, "),
     ],
 )
 def test_what_cannot_be_played_is_named(rule: Any, key: str) -> None:
@@ -330,7 +335,17 @@ def test_a_script_may_be_json_or_toml(tmp_path: Path) -> None:
         (
             "a.toml",
             b"[[rules]]\naction.reset = true\n\n[[rules]]\naction.rest = true\n",
-            "a.toml:4: rules[1].action.rest: there is no such key",
+            "a.toml:5: rules[1].action.rest: there is no such key",
+        ),
+        (
+            "a.toml",
+            b"[[rules]]\n# a rest = 1 is no key\n[rules.action]\nreset = true\n'rest' = 1\n",
+            "a.toml:5: rules[0].action.rest: there is no such key",
+        ),
+        (
+            "a.toml",
+            b"\n[[rules]]\nid = 'a'\n",
+            "a.toml: in the rule that begins at line 2: rules[0].action: is missing",
         ),
         ("a.toml", b"when = 1979-05-27\n", "a.toml: "),
         ("none.json", None, "none.json: the script cannot be read"),

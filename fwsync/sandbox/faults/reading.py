@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fwsync.errors import UsageError
-from fwsync.sandbox.faults.script import HINT, Rule, parse_rules
+from fwsync.sandbox.faults.script import HINT, Rule, Unplayable, parse_rules
 
 _HEAD: Final = re.compile(r"^\s*\[\[\s*rules\s*\]\]", re.MULTILINE)
-_NUMBER: Final = re.compile(r"rules\[(\d+)\]")
 
 
 def read_script(path: Path) -> tuple[Rule, ...]:
@@ -35,9 +34,10 @@ def read_script(path: Path) -> tuple[Rule, ...]:
     try:
         return parse_rules(told)
     except UsageError as error:
-        line = _line(text, error.message) if is_toml else None
-        where = f"{path}:{line}" if line else str(path)
-        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
+        where = ""
+        if is_toml and isinstance(error, Unplayable):
+            where = _where(text, error.number, error.key)
+        raise UsageError(f"{path}{where}: {error.message}", hint=error.hint) from error
 
 
 def _json(path: Path, text: str) -> Any:
@@ -56,11 +56,14 @@ def _toml(path: Path, text: str) -> Any:
         raise UsageError(f"{path}: no TOML ({error})", hint=HINT) from error
 
 
-def _line(text: str, message: str) -> int | None:
-    """The line where the rule begins that a message speaks of."""
-    number = _NUMBER.match(message)
-    if number is None:
-        return None
-    heads = list(_HEAD.finditer(text))
-    at = int(number[1])
-    return text.count("\n", 0, heads[at].end()) + 1 if at < len(heads) else None
+def _where(text: str, number: int, key: str) -> str:
+    """The line of a rule's key; where it stands more than once, or not, that of the rule."""
+    heads = [head.end() for head in _HEAD.finditer(text)]
+    if number >= len(heads):
+        return ""
+    start, end = heads[number], [*heads, len(text)][number + 1]
+    spelled = re.compile(rf"^[^#\n]*?(?<![\w-])[\"']?{re.escape(key)}[\"']?\s*=", re.MULTILINE)
+    found = [one.end() for one in spelled.finditer(text, start, end)] if key else []
+    if len(found) == 1:
+        return f":{text.count(chr(10), 0, found[0]) + 1}"
+    return f": in the rule that begins at line {text.count(chr(10), 0, start) + 1}"

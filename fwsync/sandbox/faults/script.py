@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from http import HTTPMethod
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
@@ -22,6 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from fwsync.errors import UsageError
 
@@ -33,6 +35,8 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 #: Headers that say where a message ends; an answer without the right ones would be another fault.
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
+
+_METHODS: Final = ("*", *HTTPMethod)
 
 #: Members that stand in the archive beside the ones that were asked for …
 ForeignKind = Literal[
@@ -117,6 +121,14 @@ class Match(_Noun):
     probability: float = Field(1.0, ge=0, le=1, description="how often it fires")
     seed: int = Field(0, description="of the dice; the same seed gives the same throws")
     times: Count | None = Field(None, description="how often it fires at most")
+
+    @field_validator("method")
+    @classmethod
+    def _is_method(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            if method not in _METHODS:
+                raise ValueError(f"{method!r} is none of {', '.join(_METHODS)}")
+        return methods
 
     def accepts(self, asked: Asked) -> bool:
         """Whether a request is meant, its number aside."""
@@ -262,6 +274,21 @@ _WRONG: Final = {
 }
 
 
+class Unplayable(UsageError):
+    """One rule cannot be played.
+
+    Args:
+        what: the key, and what is wrong with it.
+        number: of the rule, from 0.
+        key: the last name in the key's path; empty: the rule as a whole.
+    """
+
+    def __init__(self, what: str, number: int, key: str) -> None:
+        super().__init__(f"rules[{number}]{what}", hint=HINT)
+        self.number = number
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request, as far as rules look at it.
@@ -337,15 +364,16 @@ def _rule(told: Any, number: int) -> Rule:
     try:
         return Rule.model_validate(dict(told) if isinstance(told, Mapping) else told)
     except (ValidationError, RecursionError) as error:
-        raise UsageError(f"rules[{number}]{_what(error)}", hint=HINT) from error
+        if isinstance(error, RecursionError):
+            raise Unplayable(": is nested too deeply", number, "") from error
+        errors = error.errors(include_url=False)
+        # A key that is spelled wrongly is often missing as well: the spelling says more.
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+        names = [str(step) for step in first["loc"] if not isinstance(step, int)]
+        raise Unplayable(_what(first), number, names[-1] if names else "") from error
 
 
-def _what(error: ValidationError | RecursionError) -> str:
-    if isinstance(error, RecursionError):
-        return ": is nested too deeply"
-    errors = error.errors(include_url=False)
-    # A key that is spelled wrongly is often missing as well: the spelling says more.
-    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+def _what(first: ErrorDetails) -> str:
     key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     if key == ".id" and first["type"].startswith("string_pattern"):
         return f"{key}: letters, digits and _ . - are allowed, 64 at most"

@@ -46,7 +46,9 @@ class Cli:
     key: str = ""
 
     def __post_init__(self) -> None:
-        (self.home / "tmp").mkdir(parents=True, exist_ok=True)
+        # Two that start at once would both make the folder of its logs, and the later one fails.
+        for folder in ("tmp", ".cache/flywheel/logs"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
         if self.key:
             self.credentials.parent.mkdir(parents=True, mode=0o700)
             self.credentials.write_text(json.dumps({"key": self.key, "root": False}))
