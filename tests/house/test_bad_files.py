@@ -232,6 +232,7 @@ def test_a_full_disk_under_the_state_ends_the_run_and_room_lets_it_go_on(
         assert (0, {}) == ((third := desk.run(*push)).code, third.moved())
 
 
+@pytest.mark.timeout(300)  # dozens of runs
 @pytest.mark.parametrize("command", ["push", "pull"])
 def test_a_folder_operation_may_fail_and_the_next_run_goes_on(
     command: str, ground: Ground, desk: Desk, label: str, tmp_path: Path

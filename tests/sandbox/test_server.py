@@ -41,7 +41,9 @@ class Running:
         _, said = await self.process.communicate()
         code = self.process.returncode
         assert code is not None
-        return code, said.decode()
+        # Development mode also says which step took long, which is the machine's business.
+        lines = said.decode().splitlines(keepends=True)
+        return code, "".join(line for line in lines if not line.startswith("Executing <"))
 
 
 @asynccontextmanager
