@@ -103,8 +103,8 @@ fix: env ## put format and import order right, and what lint can mend
 
 # The official SDK and CLI, which tests/conformance runs; made once, and kept in .cache.
 .PHONY: conformance-env
-conformance-env: env ## the environments of the official SDK and CLI
-	@$(PY) -m tests.conformance.environments sdk cli >/dev/null
+conformance-env: env ## the environments of the official SDK and CLI, and of what de-identifies
+	@$(PY) -m tests.conformance.environments sdk cli deid >/dev/null
 
 .PHONY: test
 test: env conformance-env ## the tests
@@ -120,10 +120,15 @@ stores-env: env
 .PHONY: tools
 tools: env stores-env ## the tests that compare with system tools
 	$(call say,tests with system tools)
-	@$(PY) -m pytest --quiet -m tools $(ARGS)
+	@$(PY) -m pytest --quiet -rs -m tools $(ARGS)
+
+# atheris, which is fed to the tar reader.
+.PHONY: fuzz-env
+fuzz-env: env
+	@$(PY) -m tests.conformance.environments fuzz >/dev/null
 
 .PHONY: torture
-torture: env ## long random runs with kills and faults (SEED, BUDGET_S)
+torture: env fuzz-env ## long random runs with kills and faults (SEED, BUDGET_S)
 	$(call say,torture for $(BUDGET_S) s)
 	@$(PY) tests/torture/run.py $(if $(SEED),--seed $(SEED)) --budget-s $(BUDGET_S)
 
@@ -158,6 +163,10 @@ requirements: env ## compile the pins again (UPGRADE=1 to move them)
 	@$(COMPILE) -c requirements/conformance-build.txt \
 		requirements/conformance-cli.in -o requirements/conformance-cli.txt
 	@$(COMPILE) requirements/stores.in -o requirements/stores.txt
+	@$(COMPILE) -c requirements/runtime.txt \
+		pyproject.toml requirements/conformance-deid.in -o requirements/conformance-deid.txt
+	@$(COMPILE) -c requirements/runtime.txt \
+		pyproject.toml requirements/fuzz.in -o requirements/fuzz.txt
 
 .PHONY: changelog
 changelog: env ## show what the next release would say

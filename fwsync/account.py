@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +23,15 @@ from fwsync.progress import (
     say,
     size_text,
 )
-from fwsync.remotes.flywheel import check_login, ls
-from fwsync.runs import read_status
+from fwsync.remotes.connect import connect
+from fwsync.remotes.naming import Child
+from fwsync.runs import Status, read_status
 from fwsync.sessions import open_api, settings_of
+
+_STOPPED = {
+    int(Exit.INTERRUPTED): "stopped by Ctrl-C",
+    int(Exit.TERMINATED): "stopped by SIGTERM",
+}
 
 
 def login(key_file: Path | None, *, as_json: bool) -> Exit:
@@ -40,7 +46,7 @@ def login(key_file: Path | None, *, as_json: bool) -> Exit:
     async def check(key: ApiKey) -> str:
         settings = settings_of({}, None)
         async with open_api(key, settings, tell=_note) as api:
-            return (await check_login(api)).id
+            return (await (await connect(api)).check_login()).id
 
     try:
         if key_file is None:
@@ -108,7 +114,7 @@ def list_path(
             _note(f"warning: {found.warning}")
         async with open_api(found.key, settings, tell=_note) as api:
             lines = JsonLines(sys.stdout)
-            children = await ls(api, path)
+            children = sorted(await (await connect(api)).ls(path), key=_by_kind)
             if not children and not path.strip("/") and not as_json:
                 _note("no group that this key may see")
             for child in children:
@@ -125,6 +131,11 @@ def list_path(
     return Exit.IN_STEP
 
 
+def _by_kind(child: Child) -> tuple[bool, str, str]:
+    """Containers first, and all by name: a site lists them in an order of its own."""
+    return child.kind == "file", child.kind, child.label
+
+
 def status(
     folder: Path,
     project: str | None,
@@ -138,7 +149,7 @@ def status(
     code = Exit.DIFFERENCES if known.problems or known.conflicts else Exit.IN_STEP
     if known.halted:
         code = Exit.HALTED
-    elif known.last is not None and known.last.exit_code == Exit.DIFFERENCES:
+    elif known.last is not None and _fell_short(known.last.exit_code, under_way=bool(known.holder)):
         code = Exit.DIFFERENCES
     if as_json:
         JsonLines(sys.stdout).write("status", **known.fields(), exit_code=int(code))
@@ -151,7 +162,8 @@ def status(
     if known.last is not None:
         ago = duration_text(max(0.0, time.time() - known.last.started_ns / 1e9))
         at = datetime.fromtimestamp(known.last.started_ns / 1e9, UTC).isoformat(timespec="seconds")
-        say(f"last run    {known.last.command}, {ago} ago ({at}), exit {known.last.exit_code}")
+        ended = _ended(known.last.exit_code, under_way=bool(known.holder))
+        say(f"last run    {known.last.command}, {ago} ago ({at}), {ended}")
         told = known.last.summary
         if told.get("halted"):
             say(f"held        {told['halted']}")
@@ -159,17 +171,43 @@ def status(
         left = int(told.get("skipped", 0)) + int(told.get("conflicts", 0))
         if left and not known.conflicts:
             say(f"left alone  {plural(left, 'file')}; `fwsync verify` lists what differs")
+    _tell_waiting(known)
+    return code
+
+
+def _ended(exit_code: int | None, *, under_way: bool) -> str:
+    """How a run ended, for people; None: it has not ended."""
+    if exit_code is None:
+        return "under way" if under_way else "broken off"
+    return _STOPPED.get(exit_code, f"exit {exit_code}")
+
+
+def _fell_short(exit_code: int | None, *, under_way: bool) -> bool:
+    """True for a run that did not end with all in step; None: it has not ended."""
+    return not under_way if exit_code is None else exit_code != Exit.IN_STEP
+
+
+def _tell_waiting(known: Status) -> None:
+    """What is at work on a folder, and what is left for a run or a person."""
     if known.holder:
         say(f"running     {known.holder}")
     for number, what in (
         (known.held, "held deletion"),
         (len(known.conflicts), "open conflict"),
         (len(known.problems), "problem"),
+        (known.uploads, "begun upload"),
     ):
         if number:
             say(f"waiting     {plural(number, what)}")
-    for path in known.conflicts[: show.SAMPLE]:
-        say(f"  conflict: {printable(path)}")
-    for problem in known.problems[: show.SAMPLE]:
-        say(f"  problem: {printable(problem.path)}: {printable(problem.message)}")
-    return code
+    if known.uploads and not known.holder:
+        say("            the next run goes on with them; `fwsync cleanup` gives them up")
+    _sample("conflict", [str(path) for path in known.conflicts])
+    _sample("problem", [show.problem_line(one.path, one.message) for one in known.problems])
+
+
+def _sample(kind: str, texts: Sequence[str]) -> None:
+    """The first of them, and how many more there are."""
+    for text in texts[: show.SAMPLE]:
+        say(f"  {kind}: {printable(text)}")
+    if len(texts) > show.SAMPLE:
+        say(f"  … and {len(texts) - show.SAMPLE:,} more; --json lists them all")

@@ -10,38 +10,36 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
 from fwsync._version import __version__
-from fwsync.errors import Exit, FwsyncError
+from fwsync.errors import Exit, FwsyncError, UsageError
+from fwsync.flags import taking_flags
 from fwsync.model import Mode
-from fwsync.options import (
-    Accept,
-    Config,
-    Conflict,
-    CreateProject,
-    DeleteBoth,
-    DeleteDown,
-    DeleteUp,
+from fwsync.options.arguments import (
+    Destination,
     DryRun,
-    Exclude,
-    FilterFrom,
-    Include,
+    Fetched,
+    Folder,
     Json,
     JsonLine,
-    KeyFile,
-    LayoutOption,
-    MaxDelete,
-    Patience,
+    Member,
+    Members,
     Project,
-    StateFile,
-    Transfers,
+    Source,
+    ToStdout,
 )
+from fwsync.options.finding import Config, KeyFile, StateFile
+from fwsync.options.helping import set_help
+from fwsync.options.running import Patience
+from fwsync.options.words import one_of
 
 if TYPE_CHECKING:
     from fwsync.model import Report
+
+Flags = Mapping[str, Any]
 
 app = typer.Typer(
     name="fwsync",
@@ -83,7 +81,7 @@ def login(key_file: KeyFile = None, json: JsonLine = False) -> None:
     """Check an API key and store it; it is asked for, or read on standard input."""
     from fwsync import account
 
-    _finish(lambda: account.login(key_file, as_json=json))
+    _finish(lambda: account.login(key_file, as_json=json), json)
 
 
 @app.command("ls")
@@ -92,255 +90,139 @@ def list_path(
     key_file: KeyFile = None,
     config: Config = None,
     patience: Patience = None,
+    members: Members = False,
     json: JsonLine = False,
 ) -> None:
     """List what is at a Flywheel path; without one, the groups."""
-    from fwsync import account
+    from fwsync import account, one_file
 
-    flags = _given(api_key_file=key_file, patience_s=patience)
-    _finish(lambda: account.list_path(path, flags, config, as_json=json))
+    flags = _given(api_key_file=key_file, patience=patience)
+    listing = one_file.list_members if members else account.list_path
+    _finish(lambda: listing(path, flags, config, as_json=json), json)
 
 
 @app.command()
+@taking_flags("push")
 def push(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="The folder to send.")],
+    source: Source,
     project: Project = None,
-    create_project: CreateProject = False,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete_up: DeleteUp = False,
-    max_delete: MaxDelete = None,
-    accept_deletes: Accept = None,
     dry_run: DryRun = False,
-    transfers: Transfers = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Send a folder's files to a project, once; what is there already is not sent again."""
-    flags = _given(
-        create_project=create_project, layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from,
-        conflict=conflict, delete_up=delete_up, max_delete=max_delete,
-        accept_deletes=accept_deletes, transfers=transfers, patience_s=patience, state=state,
-        api_key_file=key_file,
-    )  # fmt: skip
     _run(Mode.UP, source, project, flags, config, json, dry_run)
 
 
 @app.command()
+@taking_flags("pull")
 def pull(
-    project: Annotated[
-        str | None, typer.Argument(metavar="GROUP/PROJECT", help="The project to fetch.")
-    ] = None,
-    destination: Annotated[
-        Path | None,
-        typer.Argument(metavar="DEST", help="The folder; ./PROJECT if it is not named."),
-    ] = None,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete_down: DeleteDown = False,
-    max_delete: MaxDelete = None,
-    accept_deletes: Accept = None,
+    project: Fetched = None,
+    destination: Destination = None,
+    to_stdout: ToStdout = False,
+    member: Member = None,
     dry_run: DryRun = False,
-    transfers: Transfers = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Fetch a project's files into a folder, once; a local edit is never overwritten."""
-    flags = _given(
-        layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from, conflict=conflict,
-        delete_down=delete_down, max_delete=max_delete, accept_deletes=accept_deletes,
-        transfers=transfers, patience_s=patience, state=state, api_key_file=key_file,
-    )  # fmt: skip
-    _run(Mode.DOWN, _destination(project, destination), project, flags, config, json, dry_run)
+    if to_stdout or member or _is_of_analysis(project):
+        from fwsync import one_file
+
+        def bring() -> Exit:
+            folder = destination if to_stdout else destination or Path()
+            one = one_file.Wanted((project or "").rstrip("/"), tuple(member or ()), folder)
+            one.check(flags, to_stdout=to_stdout, as_json=json, dry_run=dry_run)
+            return one_file.pull(one, flags, config, as_json=json)
+
+        _finish(bring, json, stopped=_IS_CUT if to_stdout else _GOES_ON)
+    _run(Mode.DOWN, destination, project, flags, config, json, dry_run)
 
 
 @app.command()
+@taking_flags("sync")
 def sync(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")],
+    folder: Folder,
     project: Project = None,
-    create_project: CreateProject = False,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete: DeleteBoth = False,
-    delete_up: DeleteUp = False,
-    delete_down: DeleteDown = False,
-    max_delete: MaxDelete = None,
-    accept_deletes: Accept = None,
     dry_run: DryRun = False,
-    transfers: Transfers = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Bring a folder and a project in step, once, in both directions."""
-    flags = _given(
-        create_project=create_project, layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from,
-        conflict=conflict, delete_up=delete or delete_up, delete_down=delete or delete_down,
-        max_delete=max_delete, accept_deletes=accept_deletes, transfers=transfers,
-        patience_s=patience, state=state, api_key_file=key_file,
-    )  # fmt: skip
     _run(Mode.BOTH, folder, project, flags, config, json, dry_run)
 
 
 @app.command()
+@taking_flags("watch")
 def watch(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")],
+    folder: Folder,
     project: Project = None,
-    mode: Annotated[Mode | None, typer.Option("--mode", help="Direction; up by default.")] = None,
-    settle: Annotated[
-        str | None,
-        typer.Option(
-            "--settle",
-            metavar="TIME",
-            help="A folder is sent after it was quiet for so long, like 90s or 5m;"
-            " 30 s by default.",
-        ),
+    mode: Annotated[
+        Mode | None, typer.Option("--mode", help="Direction; up by default.", **one_of(Mode))
     ] = None,
-    rescan: Annotated[
-        str | None,
-        typer.Option(
-            "--rescan",
-            metavar="TIME",
-            help="Look at everything at least so often, like 90s or 5m; 600 s by default.",
-        ),
-    ] = None,
-    create_project: CreateProject = False,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete: DeleteBoth = False,
-    delete_up: DeleteUp = False,
-    delete_down: DeleteDown = False,
-    max_delete: MaxDelete = None,
-    transfers: Transfers = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Watch a folder and send what settles, until it is stopped (Ctrl-C or SIGTERM)."""
     from fwsync import daemon
 
-    flags = _given(
-        mode=mode, settle_s=settle, rescan_s=rescan, create_project=create_project,
-        layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from, conflict=conflict,
-        delete_up=delete or delete_up, delete_down=delete or delete_down, max_delete=max_delete,
-        transfers=transfers, state=state, api_key_file=key_file,
-    )  # fmt: skip
-    _finish(lambda: daemon.watch(folder, project, flags, config, as_json=json))
+    told = {**flags, "mode": mode} if mode is not None else flags
+    _finish(lambda: daemon.watch(folder, project, told, config, as_json=json), json)
 
 
 @plan_app.command("push")
+@taking_flags("plan push")
 def plan_push(
-    source: Annotated[Path, typer.Argument(metavar="SRC")],
+    source: Source,
     project: Project = None,
-    create_project: CreateProject = False,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete_up: DeleteUp = False,
-    max_delete: MaxDelete = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """What a push would do."""
-    flags = _given(
-        create_project=create_project, layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from, conflict=conflict, delete_up=delete_up,
-        max_delete=max_delete, patience_s=patience, state=state, api_key_file=key_file,
-    )  # fmt: skip
     _run(Mode.UP, source, project, flags, config, json, dry_run=True)
 
 
 @plan_app.command("pull")
+@taking_flags("plan pull")
 def plan_pull(
-    project: Project = None,
-    destination: Annotated[Path | None, typer.Argument(metavar="DEST")] = None,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete_down: DeleteDown = False,
-    max_delete: MaxDelete = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
+    project: Fetched = None,
+    destination: Destination = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """What a pull would do."""
-    flags = _given(
-        layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from, conflict=conflict,
-        delete_down=delete_down, max_delete=max_delete, patience_s=patience, state=state,
-        api_key_file=key_file,
-    )  # fmt: skip
-    folder = _destination(project, destination)
-    _run(Mode.DOWN, folder, project, flags, config, json, dry_run=True)
+    _run(Mode.DOWN, destination, project, flags, config, json, dry_run=True)
 
 
 @plan_app.command("sync")
+@taking_flags("plan sync")
 def plan_sync(
-    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    folder: Folder,
     project: Project = None,
-    create_project: CreateProject = False,
-    layout: LayoutOption = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    filter_from: FilterFrom = None,
-    conflict: Conflict = None,
-    delete: DeleteBoth = False,
-    delete_up: DeleteUp = False,
-    delete_down: DeleteDown = False,
-    max_delete: MaxDelete = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """What a sync would do."""
-    flags = _given(
-        create_project=create_project, layout=layout, include=include, exclude=exclude,
-        filter_from=filter_from, conflict=conflict,
-        delete_up=delete or delete_up, delete_down=delete or delete_down, max_delete=max_delete,
-        patience_s=patience, state=state, api_key_file=key_file,
-    )  # fmt: skip
     _run(Mode.BOTH, folder, project, flags, config, json, dry_run=True)
 
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")] = Path(),
+    folder: Folder = Path(),
     project: Annotated[
         str | None,
         typer.Argument(metavar="GROUP/PROJECT", help="Which one, where the folder has several."),
@@ -352,41 +234,96 @@ def status(
     """What is known about a folder: its project, the last run, what waits and why."""
     from fwsync import account
 
-    _finish(lambda: account.status(folder, project, _given(state=state), config, as_json=json))
+    given = _given(state=state)
+    _finish(lambda: account.status(folder, project, given, config, as_json=json), json)
 
 
 @app.command()
+@taking_flags("verify")
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")] = Path(),
+    folder: Folder = Path(),
     project: Project = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every file again; trust no recorded hash.")
     ] = False,
-    layout: LayoutOption = None,
-    patience: Patience = None,
-    state: StateFile = None,
-    key_file: KeyFile = None,
     config: Config = None,
     json: Json = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Compare disk, state and server, and report each difference; changes nothing."""
     from fwsync import runs, show
 
-    flags = _given(layout=layout, patience_s=patience, state=state, api_key_file=key_file)
     progress = show.for_run(json)
     _finish(
         lambda: show.report(
             runs.run_verify(folder, project, flags, config, progress=progress, deep=deep),
             as_json=json,
-        )
+        ),
+        json,
     )
 
 
 @app.command()
+@taking_flags("cleanup")
+def cleanup(
+    folder: Folder = Path(),
+    project: Project = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List them; cancel and forget nothing.")
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+    *,
+    flags: Flags,
+) -> None:
+    """Give up uploads that were begun and never ended: list them, cancel them on the server."""
+    from fwsync import cleanup as uploads
+    from fwsync import show
+
+    progress = show.for_run(json)
+    _finish(
+        lambda: show.given_up(
+            uploads.run(folder, project, flags, config, progress=progress, only_look=dry_run),
+            as_json=json,
+        ),
+        json,
+    )
+
+
+@app.command()
+def restore(
+    folder: Folder,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Files or folders below it; `.` for all."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="TIME", help="Only what this run replaced or deleted."),
+    ] = None,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="List what there is; put nothing back.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Put back what runs have replaced or deleted here; nothing that is here is replaced."""
+    from fwsync import restoring, show
+
+    wanted = restoring.Wanted(tuple(paths or ()), run or "")
+    if only_list or not (paths or run):
+        _finish(lambda: show.in_trash(restoring.listed(folder, wanted), as_json=json), json)
+    _finish(lambda: show.put_back(restoring.restore(folder, wanted), as_json=json), json)
+
+
+@app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 picks a free one.")
+    ] = 8080,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+        str,
+        typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 opens it to the network."),
     ] = "127.0.0.1",
     data: Annotated[
         str | None,
@@ -401,7 +338,10 @@ def sandbox(
     tls: Annotated[bool, typer.Option("--tls", help="Serve HTTPS with a CA of its own.")] = False,
     store: Annotated[
         Literal["local", "s3", "azure", "gcs"],
-        typer.Option(help="Where signed URLs lead: this server, or a strict store of a cloud."),
+        typer.Option(
+            help="Where signed URLs lead: this server, or a strict store of a cloud.",
+            **one_of(("local", "s3", "azure", "gcs")),
+        ),
     ] = "local",
     switch: Annotated[
         list[str] | None,
@@ -413,7 +353,7 @@ def sandbox(
     ] = None,
     compat: Annotated[
         Literal["core-2018"] | None,
-        typer.Option(help="Behave as this older server."),
+        typer.Option(help="Behave as this older server.", **one_of(("core-2018",))),
     ] = None,
     faults: Annotated[
         Path | None,
@@ -437,7 +377,7 @@ def sandbox(
         switches=tuple(switches),
         faults=faults,
     )
-    _finish(lambda: rehearse.sandbox(rehearsal, as_json=json))
+    _finish(lambda: rehearse.sandbox(rehearsal, as_json=json), json)
 
 
 @app.command()
@@ -455,31 +395,41 @@ def demo(
 # --- plumbing -------------------------------------------------------------------------------
 
 
-def _write_plainly() -> None:
-    """Nothing is drawn for a script, whatever the environment says of colours."""
-    for part in (app, plan_app):
-        part.rich_markup_mode = None
-        for command in part.registered_commands:
-            # Said whole in the list of commands too; what is not given is cut to one line.
-            command.short_help = (command.callback.__doc__ or "").partition("\n\n")[0]
-
-
 def main() -> NoReturn:
     """Run the command line; every expected failure is two lines and an exit code."""
-    if not (os.isatty(1) and os.isatty(2)):
-        _write_plainly()
+    set_help(app, plan_app, plainly=not (os.isatty(1) and os.isatty(2)))
     try:
         app()
     except FwsyncError as error:
         _complain(error)
         sys.exit(int(error.exit_code))
     except KeyboardInterrupt:
-        sys.exit(int(Exit.INTERRUPTED))
+        sys.exit(int(_stopped()))
+    except SystemExit as ended:
+        # Ctrl-C while a command is read or imported: typer ends with the code, and no word.
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            _stopped()
+        raise
     except BrokenPipeError:
         # The reader of our output went away (``| head``): that is its right.
         sys.stderr.close()
         sys.exit(int(Exit.DIFFERENCES))
+    except Exception as error:  # nobody foresaw it: there is no other place to say so
+        _confess(error)
+        sys.exit(int(Exit.DEFECT))
     sys.exit(0)
+
+
+def _confess(error: Exception) -> None:
+    """A defect of ours, in two lines; how it came to be is in a file."""
+    from fwsync import defect
+    from fwsync.progress import printable
+
+    file = defect.write_down(error, sys.argv[1:])
+    text = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+    typer.echo(f"error: internal error, which is a defect of fwsync: {text}", err=True)
+    where = f"with {file}, which says where" if file else "with what stands above"
+    typer.echo(f"hint: what is done stays done; please report it {where}", err=True)
 
 
 def _complain(error: FwsyncError) -> None:
@@ -499,52 +449,83 @@ def _given(**flags: Any) -> dict[str, Any]:
     }
 
 
-def _destination(project: str | None, destination: Path | None) -> Path:
+def _is_of_analysis(project: str | None) -> bool:
+    """One file of an analysis is in no project's tree of files: it comes by itself."""
+    if "/analyses/" not in (project or ""):
+        return False
+    from fwsync import one_file
+
+    return one_file.is_of_analysis(project or "")
+
+
+def _destination(project: str | None) -> Path:
     """``fwsync pull lab/aging`` makes ./aging; ``fwsync pull`` alone is the folder we are in."""
-    if destination is not None:
-        return destination
-    if project is None:
+    if project in (None, "fw://"):
         return Path()
-    return Path(project.rstrip("/").rpartition("/")[2])
+    from fwsync.remotes.naming import split_path
+
+    return Path(split_path(project)[0].rstrip("/").rpartition("/")[2])
 
 
 def _run(
     mode: Mode,
-    folder: Path,
+    named: Path | None,
     project: str | None,
     flags: Mapping[str, Any],
     config: Path | None,
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    from fwsync import runs, show
+    from fwsync import call_order, runs, show
 
     progress = show.for_run(as_json)
-    if dry_run:
-        _finish(
-            lambda: show.plan(
-                runs.run_plan(mode, folder, project, flags, config, progress=progress),
-                as_json=as_json,
-            )
-        )
 
     def once() -> Exit:
-        report: Report = runs.run(mode, folder, project, flags, config, progress=progress)
+        call_order.check(mode, named, project)
+        folder = _destination(project) if named is None else named
+        if mode is Mode.DOWN and project and (slip := call_order.beside(folder, project)):
+            progress.note(slip)
+        try:
+            if dry_run:
+                planned = runs.run_plan(mode, folder, project, flags, config, progress=progress)
+                return show.plan(planned, as_json=as_json)
+            report: Report = runs.run(mode, folder, project, flags, config, progress=progress)
+        except UsageError as error:
+            raise call_order.explained(error, folder, project) from None
         return show.report(report, as_json=as_json)
 
-    _finish(once)
+    _finish(once, as_json)
 
 
-def _finish(command: Callable[[], Exit]) -> NoReturn:
-    """Run a command and leave with its exit code."""
+#: What holds of a command that was stopped by Ctrl-C.
+_GOES_ON: Final = "what is done stays done; the same command goes on from there"
+_IS_CUT: Final = "what went to standard output is not the whole file"
+
+
+def _stopped(so: str = _GOES_ON) -> Exit:
+    typer.echo(f"stopped: {so}", err=True)
+    return Exit.INTERRUPTED
+
+
+def _finish(
+    command: Callable[[], Exit], as_json: bool = False, *, stopped: str = _GOES_ON
+) -> NoReturn:
+    """Run a command and leave with its exit code; a script is told of an error on stdout, too.
+
+    Args:
+        command: gives the code, or raises.
+        as_json: a script reads our output.
+        stopped: what to say after a Ctrl-C.
+    """
     try:
         code = command()
     except KeyboardInterrupt:
-        typer.echo(
-            "stopped: what is done stays done; the same command goes on from there", err=True
-        )
-        code = Exit.INTERRUPTED
+        code = _stopped(stopped)
     except FwsyncError as error:
         _complain(error)
         code = error.exit_code
+        if as_json:
+            from fwsync import show
+
+            show.error(error)
     raise typer.Exit(int(code))

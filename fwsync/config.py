@@ -14,21 +14,49 @@ same key.
 from __future__ import annotations
 
 import difflib
-import json
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from fwsync.errors import UsageError
-from fwsync.model import ConflictPolicy
+from fwsync.limits import Timetable, parse_timetable
+from fwsync.mapping.duplicates import DD_CODES, Code
+from fwsync.mapping.settings import PlaceKeys, RuleSettings
+from fwsync.metadata.rules import MetadataRule
+from fwsync.metadata.sidecars import Sidecars
+from fwsync.model import ConflictPolicy, Duplicates, Empty, Links, NamePolicy, Others
+from fwsync.ports import FormBy, RouteName
+from fwsync.selection_settings import SelectionKeys
+from fwsync.setting_values import (
+    AGE,
+    DURATION,
+    PATTERNS,
+    SIZE,
+    TEMPLATES,
+    DeleteCap,
+    Duration,
+    Patterns,
+    Size,
+    check_codes,
+    no_bool,
+    parse_delete_cap,
+    parse_pairs,
+)
 
 FILE_NAME = "fwsync.toml"
 PREFIX = "FWSYNC_"
@@ -37,80 +65,26 @@ OTHER_VARIABLES = frozenset({"FWSYNC_API_KEY", "FWSYNC_CONFIG"})
 #: Variables that begin so belong to the tests and are nobody's typing error.
 TEST_PREFIX = "FWSYNC_TEST_"
 
-_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteCap:
-    """How much one run may delete: whichever of the two is reached first."""
-
-    count: int | None  #: files; None: any number
-    percent: float | None  #: of the files in scope; None: any part
-
-
-def parse_duration(value: object) -> object:
-    """Seconds from a number or from text such as ``90s``, ``5m``, ``1.5h``, ``1h30m``."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower()
-    if re.fullmatch(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(ms|min|s|m|h|d)\s*", text)
-    if not parts or "".join(re.split(r"\s+", text)) != "".join(a + b for a, b in parts):
-        raise ValueError("not a duration")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-
-
-def parse_delete_cap(value: object) -> object:
-    """``100``, ``50%`` or both, ``100,50%``."""
-    if isinstance(value, DeleteCap):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError("not a cap")  # noqa: TRY004  # pydantic takes only ValueError
-    count: int | None = None
-    percent: float | None = None
-    for part in str(value).split(","):
-        text = part.strip()
-        if re.fullmatch(r"\d+", text) and count is None:
-            count = int(text)
-        elif re.fullmatch(r"\d+(\.\d+)?\s*%", text) and percent is None:
-            percent = float(text.rstrip("%"))
-        else:
-            raise ValueError("not a cap")
-    if percent is not None and percent > 100:
-        raise ValueError("more than all")
-    return DeleteCap(count, percent)
-
-
-def parse_patterns(value: object) -> object:
-    """A list; in the environment, a JSON list or patterns divided by commas."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("not a number")  # noqa: TRY004  # pydantic takes only ValueError
-    return value
-
-
-_DURATION = 'seconds, as a number or like "90s", "5m", "1h30m"'
-_PATTERNS = "a list of patterns in gitignore syntax"
-
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    BeforeValidator(_no_bool),
-    Field(ge=0, allow_inf_nan=False),
-]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(parse_patterns)]
-
 
 class Arguments(dict[str, object]):
     """Flags that a program gave: arguments of a function, and no flags to whoever wrote it."""
+
+
+class _Origin(NamedTuple):
+    key: str  #: as the user wrote it
+    place: str  #: the file, the variable or the flag
+
+
+#: Places that speak of one run, and not of all.
+_LINE, _CALL = "the command line", "the call"
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where settings came from. Settings are the same wherever they came from."""
+
+    by_name: Mapping[str, _Origin] = field(default_factory=dict, compare=False)
+    in_flags: bool = field(default=False, compare=False)  #: whoever reads it writes flags
 
 
 class Profile(BaseModel):
@@ -122,19 +96,53 @@ class Profile(BaseModel):
     project: str = Field(description="group/project", min_length=1)
 
 
-class Settings(BaseSettings):
+class DicomSettings(BaseModel):
+    """How places are read from headers: ``[dicom]``. What is not set is as usual."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: Patterns = Field((), description=TEMPLATES)
+    session: Patterns = Field((), description=TEMPLATES)
+    acquisition: Patterns = Field((), description=TEMPLATES)
+    routing: str = Field("", description="a keyword such as PatientComments")
+    info: Patterns = Field((), description='keywords such as "EchoTime", or "(0018,0081)"')
+    device: bool = Field(False, description="true or false")
+    people: bool = Field(False, description="true or false")
+    uid_names: bool = Field(True, description="true or false")
+
+
+class Settings(BaseSettings, PlaceKeys, SelectionKeys):
     """Everything that can be set. The descriptions say what is expected, in errors too."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=PREFIX)
 
     api_key_file: Path | None = Field(None, description="a file that holds an API key")
     project: str | None = Field(None, description="group/project", min_length=1)
-    layout: str | None = Field(None, description="a layout template", min_length=1)
-    settle_s: Duration = Field(30.0, description=_DURATION)
-    patience_s: Duration | None = Field(None, description=_DURATION)  # None: the command's own
-    transfers: Annotated[int, BeforeValidator(_no_bool)] | None = Field(
+    rules_file: Path | None = Field(None, description="a file of rules in the syntax of fw-meta")
+    ingest_template: str | None = Field(
+        None, description='a template such as "{subject}:{session}:{acquisition}"', min_length=1
+    )
+    set_vars: Annotated[dict[str, str], BeforeValidator(parse_pairs)] = Field(
+        default_factory=dict, description='fields and values: { session = "baseline" }'
+    )
+    rules: tuple[RuleSettings, ...] = Field((), description="tables [[rules]] with path, layout, …")
+    dicom: DicomSettings = Field(DicomSettings(), description="a table with subject, session, …")
+    routing: str = Field("", description="a keyword such as PatientComments")
+    unrouted: str = Field("", description="group/project")
+    names: NamePolicy = Field(NamePolicy.AS_THEY_ARE, description="one of " + ", ".join(NamePolicy))
+    tags: Patterns = Field((), description="a tag, or a list of tags")
+    metadata: tuple[MetadataRule, ...] = Field((), description="tables [[metadata]] with match, …")
+    sidecars: Sidecars = Field(Sidecars.FILES, description="one of " + ", ".join(Sidecars))
+    analyses: bool = Field(False, description="true or false")
+    metadata_files: bool = Field(False, description="true or false")
+    bids_sidecars: bool = Field(False, description="true or false")
+    timezone: str | None = Field(None, description="a zone such as Europe/Zurich", min_length=1)
+    settle_s: Duration = Field(30.0, description=DURATION)
+    patience_s: Duration | None = Field(None, description=DURATION)  # None: the command's own
+    transfers: Annotated[int, BeforeValidator(no_bool)] | None = Field(
         None, description="a number from 1 to 64", ge=1, le=64
     )  # None: adaptive
+    fsync: bool = Field(True, description="true or false")
     conflict: ConflictPolicy = Field(
         ConflictPolicy.KEEP_BOTH, description="one of " + ", ".join(ConflictPolicy)
     )
@@ -144,19 +152,53 @@ class Settings(BaseSettings):
     max_delete: Annotated[DeleteCap, BeforeValidator(parse_delete_cap)] = Field(
         DeleteCap(100, 50.0), description='a number, a percentage, or both: "100", "50%", "100,50%"'
     )
-    include: Patterns = Field((), description=_PATTERNS)
-    exclude: Patterns = Field((), description=_PATTERNS)
+    trash_days: Annotated[int, BeforeValidator(no_bool)] = Field(
+        30, description="a number of days; 0 keeps for ever", ge=0, le=36500
+    )
+    include: Patterns = Field((), description=PATTERNS)
+    exclude: Patterns = Field((), description=PATTERNS)
     filter_from: Path | None = Field(
         None, description="a file of patterns in gitignore syntax, to leave out what matches"
     )
+    hidden: bool | None = Field(None, description="true or false")  # None: the command's own
+    links: Links = Field(Links.SKIP, description="one of " + ", ".join(Links))
+    empty: Empty = Field(Empty.SEND, description="one of " + ", ".join(Empty))
+    min_size: Size | None = Field(None, description=SIZE)
+    max_size: Size | None = Field(None, description=SIZE)
+    min_age_s: Duration | None = Field(None, description=AGE)
+    max_age_s: Duration | None = Field(None, description=AGE)
+    pack_compress: bool = Field(False, description="true or false")
+    keep_zips: bool = Field(False, description="true or false")
+    detect_duplicates: bool = Field(False, description="true or false")
+    duplicate_codes: Annotated[Patterns, AfterValidator(check_codes)] = Field(
+        (),
+        description=f"codes such as {', '.join(list(Code)[:2])}, or {', '.join(DD_CODES.values())}",
+    )
+    duplicate_projects: Patterns = Field((), description="projects, each as group/project")
+    duplicates: Duplicates = Field(Duplicates.REPORT, description="one of " + ", ".join(Duplicates))
+    deid_profile: Path | None = Field(
+        None, description="a profile for de-identification, in the format of flywheel-migration"
+    )
+    deid_other: Others = Field(Others.REFUSE, description="one of " + ", ".join(Others))
+    route: RouteName = Field(RouteName.AUTO, description="one of " + ", ".join(RouteName))
+    form: FormBy = Field(FormBy.LABEL, description="one of " + ", ".join(FormBy))
+    bwlimit: Annotated[Timetable, BeforeValidator(parse_timetable)] | None = Field(
+        None,
+        description='bytes a second, from 1k up, "off", or when which holds: "10M", '
+        '"08:00,1M 18:00,off", "Mon-00:00,512k Sat-08:00,off"',
+    )
+    max_transfer: Size | None = Field(None, gt=0, description=f"{SIZE}, and not 0")
+    max_duration_s: Duration | None = Field(None, gt=0, description=f"{DURATION}, and not 0")
     delete_reason: str = Field("", description="a reason that sites with an audit trail ask for")
     state: Path | None = Field(None, description="a path for the state file")
-    max_age_s: Duration | None = Field(None, description=_DURATION)  # None: hold without limit
-    rescan_s: Duration = Field(600.0, description=_DURATION)
-    poll_s: Duration = Field(60.0, description=_DURATION)
+    audit_log: Path | None = Field(None, description="a file that ends in .csv or .jsonl")
+    settle_max_s: Duration | None = Field(None, description=DURATION)  # None: hold without limit
+    rescan_s: Duration = Field(600.0, description=DURATION)
+    poll_s: Duration = Field(60.0, description=DURATION)
     profiles: dict[str, Profile] = Field(
         default_factory=dict, description="tables with root and project"
     )
+    _origins: Origins = PrivateAttr(default_factory=Origins)
 
     @classmethod
     def settings_customise_sources(
@@ -169,6 +211,22 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is passed: the process's environment is read by nobody unasked."""
         return (init_settings,)
+
+    def called(self, name: str) -> str:
+        """A setting as whoever gave it wrote it: ``--no-subjects``, ``no_subjects``.
+
+        Args:
+            name: of the field. What was not given is written as the user would give it now.
+        """
+        origin = self._origins.by_name.get(name)
+        if origin is not None:
+            return origin.key
+        return flag_of(name) if self._origins.in_flags else name.removesuffix("_s")
+
+    def is_for_this_run(self, name: str) -> bool:
+        """True if it was given as a flag or an argument, so that it is to have an effect now."""
+        origin = self._origins.by_name.get(name)
+        return origin is not None and origin.place in (_LINE, _CALL)
 
     def profile(self, name: str) -> Profile:
         """The profile of that name.
@@ -198,11 +256,6 @@ class _Source(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         return self._values
-
-
-class _Origin(NamedTuple):
-    key: str  #: as the user wrote it
-    place: str  #: the file, the variable or the flag
 
 
 def environment() -> Mapping[str, str]:
@@ -245,9 +298,11 @@ def load_settings(
             return tuple(_Source(settings_cls, layer) for layer in reversed(layers))
 
     try:
-        return Settings.model_construct(**dict(Sourced()))
+        settings = Settings.model_construct(**dict(Sourced()))
     except ValidationError as error:
         raise _usage_error(error, origins) from None
+    settings._origins = Origins(origins, in_flags=not isinstance(flags, Arguments))
+    return settings
 
 
 # ------------------------------------------------------------------------------ the sources
@@ -306,12 +361,36 @@ def _from_flags(
         if value is None or (isinstance(value, (list, tuple)) and not value):
             continue
         if isinstance(flags, Arguments):
-            origin = _Origin(key, "the call")
+            origin = _Origin(key, _CALL)
         else:
-            shown = "--" + key.removesuffix("_s").replace("_", "-")
-            origin = _Origin(shown, "the command line")
+            origin = _Origin(flag_of(key), _LINE)
         _take(values, key, value, origin, origins, cwd, env)
     return values
+
+
+#: Flags that are not called like their setting.
+_FLAGS = {
+    "rules_file": "--rules",
+    "set_vars": "--set-var",
+    "pack_folders": "--pack-folder",
+    "metadata_files": "--metadata",
+    "only_types": "--type",
+    "not_types": "--not-type",
+    "only_tags": "--tag",
+    "not_tags": "--not-tag",
+    "only_subjects": "--subject",
+    "only_sessions": "--session",
+    "only_acquisitions": "--acquisition",
+    "container_tags": "--container-tag",
+    "not_container_tags": "--not-container-tag",
+    "mlsets": "--mlset",
+    "not_mlsets": "--not-mlset",
+}
+
+
+def flag_of(name: str) -> str:
+    """The option that stands for a setting: ``--no-subjects`` for ``no_subjects``."""
+    return _FLAGS.get(name) or "--" + name.removesuffix("_s").replace("_", "-")
 
 
 def _take(
@@ -332,7 +411,7 @@ def _take(
     if name in values:
         raise UsageError(f"{origin.key} (from {origin.place}): is given twice")
     if (
-        name in ("api_key_file", "filter_from", "state")
+        name in ("api_key_file", "audit_log", "deid_profile", "filter_from", "rules_file", "state")
         and isinstance(value, (str, Path))
         and str(value)
     ):
@@ -375,28 +454,66 @@ def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
     return "known: " + ", ".join(sorted(known)) if known else ""
 
 
+#: Settings that are tables, or have several.
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "profiles": Profile,
+    "rules": RuleSettings,
+    "dicom": DicomSettings,
+    "metadata": MetadataRule,
+}
+
+#: What one of several tables is called; the first is number 1.
+_NUMBERED = {"rules": "rule", "metadata": "metadata rule"}
+
+#: What is expected of a flag, where the settings file has another spelling for it.
+_ON_A_LINE = {
+    "include": "a pattern in gitignore syntax",
+    "exclude": "a pattern in gitignore syntax",
+    "pack": "a pattern and a file type, such as '*.dcm=dicom'",
+    "pack_folders": "the name of a folder, or with a file type: raw=dicom",
+    "scan": "dicom",
+    "set_vars": "a field and its value, such as session=baseline",
+}
+
+
 def _usage_error(error: ValidationError, origins: Mapping[str, _Origin]) -> UsageError:
     """The first thing that is wrong, in our words; pydantic's own are for programmers."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    # What is missing was mostly misspelt, and that is the better thing to say.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     place = [str(part) for part in first["loc"]]
-    field = place[0] if place else ""
-    origin = origins.get(field, _Origin(field, "the settings"))
-    given: object = first["input"]
-    hint = ""
-    if field == "profiles" and len(place) > 2:
-        shown = ".".join(place[:3])
-        known = Profile.model_fields
+    name = place[0] if place else ""
+    origin = origins.get(name, _Origin(name, "the settings"))
+    table = _TABLES.get(name)
+    at = 1 + (name != "dicom")  # the table's own name, or its number, comes first
+    shown = origin.key
+    if table is not None and len(place) > at:
+        shown = _place_in(place[: at + 1])
+        known = table.model_fields
         if first["type"] == "extra_forbidden":
             return UsageError(
-                f"{shown} (from {origin.place}): is not a setting", hint=_nearest(place[2], known)
+                f"{shown} (from {origin.place}): is not a setting", hint=_nearest(place[at], known)
             )
-        expected = known[place[2]].description if place[2] in known else "a table"
+        expected = known[place[at]].description if place[at] in known else "a table"
         if first["type"] == "missing":
             return UsageError(f"{shown} (from {origin.place}): is missing; expected {expected}")
     else:
-        shown = origin.key
-        expected = Settings.model_fields[field].description or first["msg"]
-    text = repr(given)
-    text = text if len(text) <= 80 else f"{text[:77]}…"
-    message = f"{shown} (from {origin.place}): is {text}; expected {expected}"
-    return UsageError(message, hint=hint)
+        expected = Settings.model_fields[name].description or first["msg"]
+        expected = _ON_A_LINE.get(name, expected) if origin.place == _LINE else expected
+    given = _written(first["input"], on_a_line=origin.place == _LINE)
+    return UsageError(f"{shown} (from {origin.place}): is {given}; expected {expected}")
+
+
+def _place_in(place: Sequence[str]) -> str:
+    """A key of a table, as people say it: ``rule 1: layout``, ``dicom.subject``."""
+    if place[0] in _NUMBERED and place[1].isdecimal():
+        return f"{_NUMBERED[place[0]]} {int(place[1]) + 1}: {'.'.join(place[2:])}"
+    return ".".join(place)
+
+
+def _written(value: object, *, on_a_line: bool) -> str:
+    """A value that cannot be used, cut; a flag that may be repeated was given one by one."""
+    if on_a_line and isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -7,7 +7,7 @@ import json
 import os
 from datetime import UTC, datetime
 
-from fwsync import localfs
+from fwsync import localfs, renaming
 from fwsync.errors import FileProblem, SourceChanged
 from fwsync.model import LocalEntry, RelPath, Stamp
 from fwsync.roots import RESERVED
@@ -29,7 +29,7 @@ def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: s
     """
     recorded = {one.copy_path for one in state.conflicts() if one.path == path}
     for copy in sorted(recorded):
-        if localfs.is_free(root_fd, copy) or localfs.are_one_file(root_fd, on_disk, copy):
+        if localfs.is_free(root_fd, copy) or renaming.are_one_file(root_fd, on_disk, copy):
             return copy
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.partition(".")
@@ -89,14 +89,14 @@ def make_copy(root_fd: int, local: LocalEntry, copy: RelPath) -> Stamp:
         SourceChanged: the file is not what the plan saw, or the copy's name was taken.
         FileProblem, LocalError: the copy cannot be made.
     """
-    localfs.look_again(root_fd, local.on_disk, local.stamp)
+    renaming.look_again(root_fd, local.on_disk, local.stamp)
     note_copy(root_fd, copy)
     try:
-        made = localfs.keep_copy(root_fd, local.on_disk, copy)
+        made = renaming.keep_copy(root_fd, local.on_disk, copy)
     except OSError as error:
         raise localfs.local_problem(local.path, "no copy could be kept", error) from None
     if made != copy:
         # Not the name that is on record; under another it would be sent as a new file.
         localfs.remove(root_fd, made)
         raise SourceChanged(f"{local.path}: the name of its copy was taken just now")
-    return localfs.look_again(root_fd, local.on_disk, local.stamp)
+    return renaming.look_again(root_fd, local.on_disk, local.stamp)

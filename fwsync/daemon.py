@@ -22,6 +22,7 @@ from fwsync.errors import (
     FwsyncError,
     Halted,
     Locked,
+    NoSpace,
     StateDamaged,
     StateTooNew,
     Unavailable,
@@ -32,7 +33,7 @@ from fwsync.localfs import disk_errors
 from fwsync.model import LocalEntry, Mode, Problem, RelPath, Report
 from fwsync.progress import Progress, duration_text, size_text
 from fwsync.runs import recorded_cycle
-from fwsync.sessions import COMMANDS, Session, open_session, renew_scope
+from fwsync.sessions import COMMANDS, Session, open_session
 from fwsync.settle import EMPTY, PARTIAL_NAMES, Fingerprint, Settler, include
 
 #: After a failure that may pass, the first wait and the longest, in seconds.
@@ -182,7 +183,7 @@ class Daemon:
         settings = session.settings
         self._session = session
         self._progress = progress
-        self._settler = Settler(settings.settle_s, settings.max_age_s)
+        self._settler = Settler(settings.settle_s, settings.settle_max_s)
         disk = filesystem_of(session.place.root)
         self._hints = Hints(session.place.root, polled=disk.is_network)
         self._rescan_s = settings.rescan_s
@@ -192,6 +193,7 @@ class Daemon:
         self._listed_at = self._rescanned_at = float("-inf")
         self._told: set[Problem] = set()
         self._offline_since: float | None = None
+        self._is_full = False  # what comes down waits for space, and what goes up does not
         self.total = Report(command="watch")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -242,7 +244,6 @@ class Daemon:
                 must_list = must_list or await engine.anything_new(self._settle, again=rescan)
                 if not must_list:
                     return
-                await renew_scope(self._session, self._progress)
                 report = await recorded_cycle(self._session, "watch", self._settle)
         except (StateDamaged, StateTooNew, Locked, Halted):
             raise  # a person has to look
@@ -253,32 +254,36 @@ class Daemon:
         self._retry_s = 0.0
         if self._offline_since is not None:
             away = duration_text(time.monotonic() - self._offline_since)
-            self._progress.note(f"the server answers again, after {away}")
-            self._offline_since = None
+            what = "there is space again" if self._is_full else "the server answers again"
+            self._progress.note(f"{what}, after {away}")
+            self._offline_since, self._is_full = None, False
         self._tell(report)
 
     def _failed(self, error: FwsyncError) -> None:
         if self._offline_since is None:
             self._offline_since = time.monotonic()
             self._progress.note(f"waiting: {error.message}" + (error.hint and f" ({error.hint})"))
+        self._is_full = isinstance(error, NoSpace)
         least = RETRY_MOST_S if isinstance(error, AuthError) else RETRY_FIRST_S
         self._retry_s = min(RETRY_MOST_S, max(least, self._retry_s * 2))
 
     async def _pause(self, stop: asyncio.Event) -> None:
         """Wait for a hint, a folder that may have settled, the next rescan, or the end."""
         due_s = [self._rescan_s if self._hints.complete else min(self._rescan_s, self._poll_s)]
+        blind = bool(self._retry_s) and not self._is_full
         if self._retry_s:
             due_s = [self._retry_s]
-        else:
+        if not blind:
             settles_s = self._settler.next_due(time.monotonic())
             if settles_s is not None:
                 due_s.append(settles_s)
+        if not self._retry_s:
             if self._again_s:
                 due_s.append(max(0.0, self._rescanned_at + self._again_s - time.monotonic()))
             if self._session.mode is not Mode.UP:
                 due_s.append(max(0.0, self._listed_at + self._poll_s - time.monotonic()))
         await _first(stop.wait(), asyncio.sleep(BREATH_S))
-        if self._retry_s:
+        if blind:
             await _first(stop.wait(), asyncio.sleep(min(due_s)))
         elif not stop.is_set():
             await _first(stop.wait(), self._hints.wait(max(0.0, min(due_s) - BREATH_S)))
@@ -302,6 +307,8 @@ class Daemon:
             if problem not in self._told:
                 self._progress.note(f"problem: {problem.path}: {problem.message}")
         self._told = set(report.problem_list)
+        for note in report.notes:
+            self._progress.note(note)
         if any(problem.retryable for problem in report.problem_list):
             self._again_s = min(self._rescan_s, max(RETRY_FIRST_S, self._again_s * 2))
         else:
@@ -337,10 +344,13 @@ async def _first(*waits: Any) -> None:
 
 def _add(total: Report, one: Report) -> None:
     """Add a cycle to what the whole watch did; problems are those of the last cycle."""
-    for name in ("uploaded", "downloaded", "deleted", "renamed", "adopted", "bytes"):
+    for name in (
+        "uploaded", "downloaded", "deleted", "renamed", "sidecars", "adopted", "bytes",
+    ):  # fmt: skip
         setattr(total, name, getattr(total, name) + getattr(one, name))
     for name in (
         "root", "remote", "skipped", "conflicts", "requests", "seconds", "peak_memory", "files",
         "halted", "plan_id", "deferred", "difference_list", "problem_list", "conflict_list",
+        "notes",
     ):  # fmt: skip
         setattr(total, name, getattr(one, name))

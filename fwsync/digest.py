@@ -9,6 +9,8 @@ digest of one kind can never be compared with one of the other by accident.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from typing import NewType
 
 import xxhash
@@ -16,13 +18,14 @@ import xxhash
 #: ``sha384:<96 lower-case hex>``: comparable between the two sides.
 Digest = NewType("Digest", str)
 
-#: ``xxh3:<32 lower-case hex>``: the local side's own tag of content.
+#: ``xxh3:<32 lower-case hex>``: the local side's own tag of content;
+#: ``pack:<32 lower-case hex>`` where it was taken over a pack's members (:func:`pack_tag`).
 LocalTag = NewType("LocalTag", str)
 
 #: What Flywheel puts before the hex of a SHA-384.
 #: Source: scitran/core 2018, ``hash`` of a file entry.
 _FLYWHEEL_PREFIX = "v0-sha384-"
-_SHA384_HEX = 96
+_SHA384 = re.compile(r"[0-9a-f]{96}")
 
 
 class ContentHasher:
@@ -68,6 +71,28 @@ class TagHasher:
         return LocalTag(f"xxh3:{self._xxh3.hexdigest()}")
 
 
+class Md5Hasher:
+    """MD5, only to compare with what an object store says that it received."""
+
+    def __init__(self) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def update(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; releases the GIL on large ones."""
+        self._md5.update(chunk)
+
+    def copy(self) -> Md5Hasher:
+        """One that has seen the same bytes, and goes on by itself."""
+        twin = Md5Hasher()
+        twin._md5 = self._md5.copy()
+        return twin
+
+    @property
+    def hex(self) -> str:
+        """32 lower-case digits."""
+        return self._md5.hexdigest()
+
+
 def from_flywheel_hash(text: str | None) -> Digest | None:
     """The digest in a file entry's ``hash``, or None where the server gives none we know.
 
@@ -75,10 +100,37 @@ def from_flywheel_hash(text: str | None) -> Digest | None:
     """
     if not text or not text.startswith(_FLYWHEEL_PREFIX):
         return None
-    digits = text[len(_FLYWHEEL_PREFIX) :].lower()
-    if len(digits) != _SHA384_HEX or not set(digits) <= set("0123456789abcdef"):
-        return None
-    return Digest(f"sha384:{digits}")
+    start = len(_FLYWHEEL_PREFIX)
+    if not _SHA384.fullmatch(text, start):  # as nearly all are, in lower case
+        text = text.lower()
+        if not _SHA384.fullmatch(text, start):
+            return None
+    return Digest(f"sha384:{text[start:]}")
+
+
+def tag_of(content: bytes) -> LocalTag:
+    """The local tag of something small."""
+    return LocalTag(f"xxh3:{xxhash.xxh3_128_hexdigest(content)}")
+
+
+def pack_tag(members: Iterable[tuple[str, int, LocalTag]]) -> LocalTag:
+    """The tag of a pack: of what its members are called and hold, in whatever order they come.
+
+    Args:
+        members: name in the pack, size in bytes, and tag of the content, of each.
+    """
+    hasher = xxhash.xxh3_128()
+    for name, size, tag in sorted(members):
+        # Lengths before texts: no two lists of members read alike.
+        encoded = name.encode("utf-8", "surrogatepass")
+        hasher.update(b"%d %d %d " % (len(encoded), size, len(tag)))
+        hasher.update(encoded + tag.encode())
+    return LocalTag(f"pack:{hasher.hexdigest()}")
+
+
+def short_number(text: str) -> int:
+    """A stable number of 63 bits for any text: where an inode's number is wanted."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) >> 1
 
 
 def short_name(text: str) -> str:

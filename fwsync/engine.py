@@ -7,20 +7,23 @@ pull, watch and sync are this same cycle with different rules.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections import abc
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from fwsync import conflicts, localfs, scanner
+from fwsync import conflicts, dataset, extras_noted, leftovers, localfs, scanner
+from fwsync.comparing import Comparer
 from fwsync.errors import (
-    FwsyncError,
     Halted,
 )
-from fwsync.executor import Executor, Policy, View
+from fwsync.executor import PARTS, Executor, Policy, View
+from fwsync.filters import Filters
 from fwsync.layout import Layout, Unmappable
+from fwsync.leftovers import Leftovers
 from fwsync.model import (
     Decision,
     LocalEntry,
@@ -32,20 +35,17 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
+from fwsync.moving import with_moves
+from fwsync.placing import Placer, Placing
 from fwsync.plan import GuardFacts, Plan, make_plan
 from fwsync.ports import Remote, RemoteReader
 from fwsync.progress import Progress
 from fwsync.reconcile import Rules, reconcile
-from fwsync.recorder import RECORD_COUNT
+from fwsync.selection import Missed
 from fwsync.state import ScanSummary, State, StateThread
 from fwsync.threads import in_thread, workers
-
-#: Waits before each round of hashing, in seconds: the first round starts at once; files
-#: whose stamp is as young as their hash come again when a clock tick has passed.
-RACY_WAITS_S = (0.0, 0.05, 2.1)
-
-#: Threads that read files whose content must be compared.
-HASHERS = 2
+from fwsync.trash import run_folder
+from fwsync.unpacking.finish import not_finished
 
 #: Picks the folders whose own files are left for a later cycle, from the sorted local
 #: listing. What lies in folders below them is not meant.
@@ -65,6 +65,7 @@ class _Listed:
     """What came of a listing, beside the rows that are in the state."""
 
     files: int = 0
+    fits: bool = False  #: some file is one that the patterns ask for
     unknown: list[Unknown] = field(default_factory=list)
 
 
@@ -78,6 +79,7 @@ class Engine:
         writer: where to write, or None: then the rules must not send anything up.
         layout: how paths and labels belong together.
         host: this machine's name, for conflict copies.
+        placer: says where files go that do not lie by the layout; None: all do.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Engine:
         policy: Policy,
         progress: Progress,
         host: str,
+        placer: Placer | None = None,
     ) -> None:
         if writer is None and policy.rules.mode is not Mode.DOWN:
             raise AssertionError("a remote that is only read can only be pulled from")
@@ -101,7 +104,11 @@ class Engine:
         self._reader = reader
         self._layout = layout
         self._policy = policy
+        self._filters = policy.ignore or Filters()
         self._progress = progress
+        self._placer = placer
+        if self._placer is not None:
+            policy = replace(policy, where=self._placer.where)
         self._executor = Executor(
             root_fd=root_fd,
             state=state,
@@ -113,22 +120,67 @@ class Engine:
             check_root=self._check_root,
         )
         self._acting = False
+        self._was_cut = False  # the last cycle did not do all that it began
+        self._agreed_out = 0  # files that a selection leaves out
+        self._seen_ns = 0  # when the scan began: what is of age is so for a whole cycle
         self._told_left_out: frozenset[Unknown] = frozenset()
+        self._told_missed: tuple[Missed, ...] = ()
+        self._told_kept: frozenset[RelPath] = frozenset()
+        self._told_unfinished: frozenset[Problem] = frozenset()
         self._unsettled: frozenset[tuple[RelPath, object]] = frozenset()
 
-    async def cycle(self, settle: Settle | None = None) -> Report:
-        """Look, plan and carry out once."""
+    async def cycle(self, settle: Settle | None = None, *, goes_on: bool = True) -> Report:
+        """Look, plan and carry out once.
+
+        Args:
+            settle: see :meth:`look`.
+            goes_on: :meth:`anything_new` may be asked afterwards, which costs a look back.
+        """
         started = time.monotonic()
+        if self._was_cut:
+            await self._finish_packs()
         view = await self.look(settle)
-        self._acting = True
+        self._acting = self._was_cut = True
         try:
             report = await self.carry_out(view)
+            await self._describe(report)
             await self._state.call(self._close_conflicts)
-            self._unsettled = await self._state.call(self._news, view.local_unknown)
+            if goes_on:
+                await self._see_what_came(report)
+                self._unsettled = await self._state.call(self._news, view.local_unknown)
+            self._was_cut = bool(report.problem_list)
         finally:
             self._acting = False
         report.seconds = time.monotonic() - started
         return report
+
+    async def _finish_packs(self) -> None:
+        """Put in place what the cycle before had begun to, as where the disk was full."""
+        problems = await in_thread(not_finished, self._root_fd, PARTS)
+        for problem in problems:
+            if problem not in self._told_unfinished:
+                self._progress.note(f"{problem.path}: {problem.message}")
+        self._told_unfinished = frozenset(problems)
+
+    async def _describe(self, report: Report) -> None:
+        """A tree that is curated says what it is; where nothing comes down, nothing is written."""
+        if self._policy.rules.mode is Mode.UP or self._placer is None:
+            return
+        trash = run_folder(datetime.now(UTC))
+        wrong = await dataset.describe(
+            self._state, self._root_fd, parts=PARTS, trash=trash, fsync=self._policy.fsync
+        )
+        if wrong is not None:
+            report.problem_list.append(wrong)
+
+    async def _see_what_came(self, report: Report) -> None:
+        """Bring the places in line with what was carried out."""
+        if self._placer is None:
+            return
+        if report.downloaded:  # it has no place yet, and would read as gone again
+            await self._placer.place(())
+        else:
+            await self._state.call(lambda state: state.places.finish())
 
     async def anything_new(self, settle: Settle | None = None, *, again: bool = False) -> bool:
         """Is there anything here that the server may not have? Asks the disk, not the server.
@@ -140,19 +192,31 @@ class Engine:
         """
         await in_thread(self._check_root)
         scan = await self._state.call(self._scan)
-        deferred = await self._state.call(_deferred, settle) if settle else _Deferred()
-        news = await self._state.call(self._news, [*scan.unknown, *deferred.files])
+        _, placing = await self._put_in_place(scan, settle)
+        news = await self._state.call(self._news, placing.unknown)
         return bool(news if again else news - self._unsettled)
+
+    async def _put_in_place(
+        self, scan: ScanSummary, settle: Settle | None
+    ) -> tuple[_Deferred, Placing]:
+        """Where the files of the scan go, and what is not known of the sides' own paths."""
+        deferred = await self._state.call(_deferred, settle) if settle else _Deferred()
+        unknown = [*scan.unknown, *deferred.files]
+        if self._placer is None:
+            return deferred, Placing(unknown=unknown)
+        return deferred, await self._placer.place(unknown)
 
     def _news(self, state: State, unknown: Sequence[Unknown]) -> frozenset[tuple[RelPath, object]]:
         """What is not as both sides last agreed, each with what tells it from a later change."""
-        decisions = reconcile(
-            state.local_entries(),
-            (),
-            state.base_entries(),
-            rules=Rules(mode=Mode.UP),
-            unknown_local=unknown,
-            in_scope=self._scope(state),
+        decisions = self._in_bounds(
+            reconcile(
+                state.local_entries(),
+                (),
+                state.base_entries(),
+                rules=Rules(mode=Mode.UP),
+                unknown_local=unknown,
+                in_scope=self._scope(state),
+            )
         )
         # Without a listing every agreed file reads as gone from the server: what stays is
         # NOTHING, what changed is UPLOAD, and what vanished here is FORGET.
@@ -174,22 +238,33 @@ class Engine:
         copies |= conflicts.noted_copies(self._root_fd)
         # By name, wherever it lies: a copy moves with its folder, and its name is ours.
         names = {copy.rpartition("/")[2] for copy in copies}
-        ignore = self._policy.ignore
-        if ignore is None:
-            return lambda path: path.rpartition("/")[2] not in names
-        out_folders: dict[str, bool] = {"": False}
-
-        def is_out(folder: str) -> bool:
-            """The scan does not enter a folder that is out; so nothing below it is in."""
-            if folder not in out_folders:
-                out_folders[folder] = is_out(_folder_of(folder)) or ignore(folder, True)
-            return out_folders[folder]
+        filters, places = self._filters, state.places
+        description = state.told.takes_no_part()
 
         def is_in(path: RelPath) -> bool:
-            folder, _, name = path.rpartition("/")
-            return not (name in names or is_out(folder) or ignore(path, False))
+            if path == description or path.rpartition("/")[2] in names:
+                return False
+            if filters.idle or not places.active:
+                return filters.is_in(path)
+            # What lies elsewhere is filtered by where it lies, and lay: a pack that has lost
+            # a file to a filter stays as it is.
+            return all(filters.is_in(one) for one in places.sources(path) or [path])
 
         return is_in
+
+    def _in_bounds(
+        self, decisions: Iterable[Decision], problems: list[Problem] | None = None
+    ) -> Iterator[Decision]:
+        """Leave out what takes no part for its size or its age, on either side."""
+        bounds = self._policy.bounds
+        if not bounds.are_set:
+            yield from decisions
+            return
+        for decision in decisions:
+            if not bounds.leave_out(decision, self._seen_ns):
+                yield decision
+            elif problems is not None and bounds.reports(decision):
+                problems.append(Problem(decision.path, "is empty", "--empty send takes it along"))
 
     def _check_root(self) -> None:
         """Halt if the root's name leads to another folder than the one that was opened."""
@@ -223,13 +298,30 @@ class Engine:
             settle: picks folders that are not quiet yet; they are left untouched.
         """
         await in_thread(self._check_root)
-        scan, listing = await self._see_both()
-        deferred = await self._state.call(_deferred, settle) if settle else _Deferred()
-        unread = await self._hash_what_must_be_compared(deferred.folders)
-        local_unknown = [*scan.unknown, *deferred.files, *unread]
+        if self._policy.before_listing is None:
+            scan, listing = await self._see_both()
+            await self._state.call(_compare_packs, deflates=self._policy.deflates)
+            deferred, placing = await self._put_in_place(scan, settle)
+        else:  # where the files go says what there is to list
+            scan = await self._state.call(self._scan)
+            deferred, placing = await self._put_in_place(scan, settle)
+            await self._policy.before_listing()
+            listing = await self._list()
+            await self._state.call(_compare_packs, deflates=self._policy.deflates)
+        await self._select(listing)
+        unread = await self._hash_what_must_be_compared({one.scope for one in placing.unknown})
+        local_unknown = [*placing.unknown, *unread]
         plan, unmappable = await self._state.call(
             self._make_plan, local_unknown, listing.unknown, listing.files
         )
+        left = await leftovers.find(self._root_fd, PARTS, plan.decisions, self._state, self._reader)
+        if left:
+            unread, local_unknown = [*unread, *left.half], [*local_unknown, *left.half]
+            await self._state.call(State.remember, left.read)
+            plan, unmappable = await self._state.call(
+                self._make_plan, local_unknown, listing.unknown, listing.files, left
+            )
+        plan, objections = await self._policy.review(plan)
         if plan.held and self._policy.accept:
             self._progress.note(
                 f"--accept-deletes {self._policy.accept}: is not the id of this plan, which is "
@@ -238,6 +330,10 @@ class Engine:
         left_out = [one for one in scan.unknown if one.expected]
         hiding = await self._state.call(_hiding, left_out)
         self._tell_left_out([one for one in left_out if one not in hiding])
+        kept = await self._state.call(self._kept)
+        self._tell_kept(kept)
+        if self._placer is not None:
+            self._placer.tell_left_out(self._progress.note)
         problems = [
             Problem(one.scope, f"{one.reason}; what belongs here is left alone") for one in hiding
         ]
@@ -247,9 +343,32 @@ class Engine:
             for one in (*scan.unknown, *unread, *listing.unknown)
             if not one.expected
         ]
+        problems += await self._state.call(lambda state: list(self._not_sent(state, kept)))
         return View(
-            plan, (*problems, *unmappable), len(deferred.folders), scan.files, tuple(local_unknown)
+            plan,
+            (*problems, *placing.problems, *unmappable, *objections),
+            len(deferred.folders),
+            scan.files,
+            tuple(local_unknown),
+            tuple(listing.unknown),
         )
+
+    async def _select(self, listing: _Listed) -> None:
+        """Leave out what the listing would not have had: it is neither gone nor new."""
+        missed = self._filters.missed if self._asks_for_some and not listing.fits else ()
+        if self._policy.reach is not None:
+            reach = self._policy.reach()
+            self._agreed_out = await self._state.call(State.leave_out, reach)
+            missed = reach.missed or (missed if listing.files else ())
+        if missed != self._told_missed and not listing.unknown:
+            for one in missed:
+                self._progress.note(f"warning: {one}")
+        self._told_missed = missed
+
+    @property
+    def _asks_for_some(self) -> bool:
+        """True where it can be told from the listing alone if the patterns fit nothing."""
+        return self._policy.rules.mode is Mode.DOWN and self._placer is None
 
     def _tell_left_out(self, unknown: Sequence[Unknown]) -> None:
         """Say once what is left out on purpose: links are never followed, nor read as gone."""
@@ -259,15 +378,62 @@ class Engine:
             self._progress.note(f"left out: {first.scope} {first.reason}{_and_others(left_out)}")
         self._told_left_out = left_out
 
+    def _kept(self, state: State) -> dict[RelPath, RelPath]:
+        """The packs that stay as they are since a filter took a file of theirs, with that file."""
+        if self._filters.idle or not state.places.active:
+            return {}
+        return {
+            one.path: one.source
+            for one in state.places.losses()
+            if not self._filters.is_in(one.source)
+        }
+
+    def _not_sent(self, state: State, kept: abc.Mapping[RelPath, RelPath]) -> Iterator[Problem]:
+        """What is new in packs that stay as they are: whoever waits for it there must know."""
+        if self._policy.rules.mode is Mode.DOWN:
+            return
+        for path, source in kept.items():
+            if new := state.places.new_count(path):
+                files = "1 new file of it is" if new == 1 else f"{new:,} new files of it are"
+                yield Problem(
+                    path,
+                    f"{files} not sent: {source} in it is filtered out, so it stays as it is there",
+                    "let the filter pass that file; or move it away, and run without the filter",
+                )
+
+    def _tell_kept(self, kept: abc.Mapping[RelPath, RelPath]) -> None:
+        """Say once that what is new in such packs is not sent."""
+        if kept and kept.keys() != self._told_kept:
+            path = min(kept)
+            others = f"; and {len(kept) - 1:,} more packs like it" if len(kept) > 1 else ""
+            self._progress.note(
+                f"left as it is there: {path}, since {kept[path]} in it is filtered out{others}"
+            )
+        self._told_kept = frozenset(kept)
+
     async def _see_both(self) -> tuple[ScanSummary, _Listed]:
         """Scan and list side by side: one waits for the disk, the other for the network."""
         async with workers() as group:
-            scan = group.create_task(self._state.call(self._scan))
+            scan = group.create_task(self._scan_in_parts())
             listing = group.create_task(self._list())
         return scan.result(), listing.result()
 
+    async def _scan_in_parts(self) -> ScanSummary:
+        """A scan that lets pages of the listing into the state between its parts."""
+        intake = await self._state.call(State.start_scan)
+        walked = await self._state.call(self._walk)
+        while await self._state.call(lambda _: intake.take_part(walked)):
+            pass
+        return await self._state.call(lambda _: intake.finish())
+
     def _scan(self, state: State) -> ScanSummary:
-        return state.take_scan(scanner.walk(self._root_fd, ignore=self._policy.ignore))
+        return state.take_scan(self._walk(state))
+
+    def _walk(self, state: State) -> Iterator[LocalEntry | Unknown]:
+        follow = self._policy.follow_links
+        self._seen_ns = time.time_ns()
+        walked = scanner.walk(self._root_fd, ignore=self._filters, follow=follow)
+        return state.extras.scanned.pass_over(walked, extras_noted.noted(self._root_fd))
 
     async def _list(self) -> _Listed:
         listed = _Listed()
@@ -276,6 +442,7 @@ class Engine:
             listed.unknown += [one for one in page if isinstance(one, Unknown)]
             entries = [one for one in page if isinstance(one, RemoteEntry)]
             listed.files += len(entries)
+            listed.fits = listed.fits or self._filters.asks_for_any(one.path for one in entries)
             try:
                 await self._state.call(State.take_listing, entries)
             except ValueError:
@@ -292,67 +459,15 @@ class Engine:
                 twice.append(Unknown(entry.path, "was replaced while the server listed it"))
         return twice
 
-    async def _hash_what_must_be_compared(self, not_in: Set[RelPath]) -> list[Unknown]:
-        """Read the files whose content decides something; all others are hashed as they go.
-
-        A file that was written within the last clock tick is read once more a little
-        later, for its hash could be out of date without its stamp showing it.
-
-        Args:
-            not_in: folders that are left alone in this cycle.
-
-        Returns:
-            The files that could not be read or do not hold still: nothing is decided on them.
-        """
-        unread: dict[RelPath, Unknown] = {}
-        for wait_s in RACY_WAITS_S:
-            todo = await self._to_hash(not_in, unread)
-            if not todo:
-                break
-            await asyncio.sleep(wait_s)
-            unread |= {one.scope: one for one in await self._hash(todo)}
-        else:
-            for entry, _ in await self._to_hash(not_in, unread):
-                unread[entry.path] = Unknown(entry.path, "changes all the time")
-        return list(unread.values())
-
-    async def _to_hash(
-        self, not_in: Set[RelPath], unread: Mapping[RelPath, Unknown]
-    ) -> list[tuple[LocalEntry, bool]]:
-        return [
-            (entry, wanted)
-            for entry, wanted in await self._state.call(
-                State.to_hash, renames=self._policy.rules.delete_up
-            )
-            if entry.path not in unread and entry.path.rpartition("/")[0] not in not_in
-        ]
-
-    async def _hash(self, todo: Iterable[tuple[LocalEntry, bool]]) -> list[Unknown]:
-        """Hash files, several at a time; what could not be hashed comes back."""
-        unread: list[Unknown] = []
-        left = iter(todo)
-
-        async def worker() -> None:
-            hashed: list[tuple[LocalEntry, int]] = []
-            for entry, want_digest in left:
-                try:
-                    hashed.append(
-                        await in_thread(
-                            scanner.hash_file, self._root, entry, want_digest=want_digest
-                        )
-                    )
-                except FwsyncError as error:
-                    problem = Problem.of(entry.path, error)
-                    unread.append(Unknown(entry.path, problem.message))
-                if len(hashed) >= RECORD_COUNT:
-                    await self._state.call(State.remember, hashed)
-                    hashed = []
-            await self._state.call(State.remember, hashed)
-
-        async with workers() as group:
-            for _ in range(HASHERS):
-                group.create_task(worker())
-        return unread
+    async def _hash_what_must_be_compared(self, unknown: Set[RelPath]) -> list[Unknown]:
+        bounds = self._policy.bounds
+        return await Comparer(
+            self._state,
+            self._root,
+            self._root_fd,
+            renames=self._policy.rules.delete_up,
+            leaves_out=lambda entry: bounds.leave_out_file(entry, self._seen_ns),
+        ).hash_all(unknown)
 
     def _make_plan(
         self,
@@ -360,23 +475,32 @@ class Engine:
         local: Sequence[Unknown],
         remote: Sequence[Unknown],
         remote_files: int,
+        left: Leftovers | None = None,
     ) -> tuple[Plan, list[Problem]]:
         counts = state.counts()
         problems: list[Problem] = []
-        decisions = reconcile(
-            state.local_entries(),
-            state.remote_entries(),
-            state.base_entries(),
-            rules=self._policy.rules,
+        rules, in_scope = self._policy.rules, self._scope(state)
+        decisions: Iterable[Decision] = reconcile(
+            *state.out_of_step(),
+            rules=rules,
             unknown_local=local,
             unknown_remote=remote,
-            in_scope=self._scope(state),
+            in_scope=in_scope,
         )
+        decisions = with_moves(
+            state,
+            decisions,
+            rules=rules,
+            unknown=(local, remote),
+            in_scope=in_scope,
+            selects=self._policy.reach is not None,
+        )
+        decisions = left.adopted(decisions) if left is not None else decisions
         plan = make_plan(
-            self._placed(decisions, problems),
+            self._placed(state, self._in_bounds(decisions, problems), problems),
             guards=GuardFacts(
-                base_files=counts["files"],
-                local_files=counts["indexed"],
+                base_files=counts["files"] - self._agreed_out,
+                local_files=state.places.count() if self._placer else counts["indexed"],
                 remote_files=remote_files,
             ),
             limits=self._policy.limits,
@@ -385,19 +509,60 @@ class Engine:
         )
         return plan, problems
 
-    def _placed(self, decisions: Iterable[Decision], problems: list[Problem]) -> Iterator[Decision]:
+    def _placed(
+        self, state: State, decisions: Iterable[Decision], problems: list[Problem]
+    ) -> Iterator[Decision]:
         """Leave out what the layout has no place for; it is reported, never guessed."""
+        if self._placer is not None:
+            self._placer.begin_plan()
         for decision in decisions:
+            if self._placer is not None:
+                if self._placer.takes(state, decision, problems):
+                    yield self._without_loss(state, _explained(state, decision))
+                continue
             if decision.verb is Verb.UPLOAD and decision.remote is None:
                 place = self._layout.address_of(decision.path)
                 if isinstance(place, Unmappable):
                     problems.append(Problem(decision.path, place.reason, place.hint))
                     continue
             yield decision
+        if self._placer is not None:
+            problems += self._placer.end_plan(state)
+
+    def _without_loss(self, state: State, decision: Decision) -> Decision:
+        """A pack that has fewer files here goes up only where deletions may.
+
+        They were deleted as much as files of their own would have been.
+        """
+        pack = decision.local.pack if decision.local is not None else None
+        if decision.verb is not Verb.UPLOAD or pack is None or self._policy.rules.delete_up:
+            return decision
+        lost = state.places.agreed_count(decision.path) - len(pack.members)
+        if lost <= 0:
+            return decision
+        what = "1 of its files is" if lost == 1 else f"{lost} of its files are"
+        reason = f"{what} gone here; --delete-up sends it without"
+        return replace(decision, verb=Verb.REPORT, reason=reason)
 
     async def carry_out(self, view: View) -> Report:
         """Do what a plan says; each step looks again at the world just before it acts."""
         return await self._executor.carry_out(view)
+
+
+def _compare_packs(state: State, *, deflates: bool) -> None:
+    """After the listing; where the places are known already, they are worked out again."""
+    state.places.deflates = deflates
+    if deflates:
+        state.places.take_hashes()
+
+
+def _explained(state: State, decision: Decision) -> Decision:
+    """With the rule that put the file there."""
+    known = state.places.known(decision.path)
+    if not known or not known[0].rule:
+        return decision
+    more = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
+    return replace(decision, rule=f"{known[0].rule}{more}")
 
 
 def _and_others(left_out: Set[Unknown]) -> str:
@@ -412,12 +577,12 @@ def _and_others(left_out: Set[Unknown]) -> str:
 
 
 def _deferred(state: State, settle: Settle) -> _Deferred:
-    folders = settle(state.local_entries())
+    folders = settle(state.files())
     if not folders:
         return _Deferred()
-    paths = {one.path for one in state.local_entries() if _folder_of(one.path) in folders}
+    paths = {one.path for one in state.files() if _folder_of(one.path) in folders}
     # Also what is missing from them just now: a file that is saved is away for a moment.
-    paths |= {one.path for one in state.base_entries() if _folder_of(one.path) in folders}
+    paths |= {path for path in state.agreed_files() if _folder_of(path) in folders}
     files = tuple(Unknown(path, "its folder is not quiet yet", expected=True) for path in paths)
     return _Deferred(frozenset(folders), files)
 

@@ -4,6 +4,7 @@
 
     FwsyncError
     ├── UsageError            the call, the settings, or a root or project that is not there
+    │   └── NothingThere      what the call names is not on the server, or not ours to see
     ├── AuthError             the key, or what the key may do
     ├── Halted                a guard refused the plan; a person must consent
     ├── RemoteError           the remote answered, and not as it should have
@@ -13,6 +14,7 @@
     │   ├── Garbled           the answer cannot be read (HTML, cut JSON, wrong types)
     │   └── Unavailable       no answer, or one that says "later"; retryable
     ├── LocalError            this machine: no space, a damaged, newer or locked state
+    │   ├── NoSpace           nothing more can be written; passes when some is freed
     │   ├── StateDamaged
     │   ├── StateTooNew
     │   └── Locked
@@ -27,6 +29,8 @@ the report. Texts are for people and are never matched.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -40,6 +44,7 @@ class Exit(IntEnum):
     HALTED = 4  #: a guard holds the plan
     UNAVAILABLE = 5  #: the remote cannot be reached
     LOCAL = 6  #: state damaged, newer or locked; no space
+    DEFECT = 70  #: a defect of fwsync itself (EX_SOFTWARE of sysexits.h)
     INTERRUPTED = 130  #: Ctrl-C
     TERMINATED = 143  #: SIGTERM
 
@@ -65,6 +70,19 @@ class UsageError(FwsyncError):
     """The call or the settings name something that is not there or not allowed."""
 
     exit_code = Exit.USAGE
+
+
+class NothingThere(UsageError):
+    """What the call names is not on the server, or the key may not see it."""
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Say of which setting a thing is wrong, where the error says only what is."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{setting}: {error.message}", hint=error.hint) from None
 
 
 class AuthError(FwsyncError):
@@ -136,6 +154,12 @@ class LocalError(FwsyncError):
     """This machine cannot go on: no space, or the state file is not usable."""
 
     exit_code = Exit.LOCAL
+
+
+class NoSpace(LocalError):
+    """The disk, or the quota on it, is full: what is here stays, and nothing more comes."""
+
+    retryable = True
 
 
 class StateDamaged(LocalError):

@@ -49,6 +49,7 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
+from fwsync.filters import IGNORE_FILE
 from fwsync.model import RelPath
 
 logger = logging.getLogger(__name__)
@@ -242,7 +243,7 @@ class Hints:
             return _ROOT
         names: list[str] = []
         for name in on_disk[len(prefix) :].split("/"):
-            if name.startswith(_RESERVED):
+            if name.startswith(_RESERVED) and name != IGNORE_FILE:
                 return None
             try:
                 name.encode()

@@ -18,6 +18,7 @@ empty                                 ``%empty``
 over 255 bytes                        several components: ``first%+``, ``%+next%+``, ``%+last``
 like one of these names               the ``%`` that makes it so is escaped
 the second of two that look alike     ``name%id=…``
+analyses of a container               in ``%analyses`` in its folder: no label's spelling
 ====================================  =====================================================
 
 So ``50%``, ``100%25`` and ``a%41b`` stay as they are: no label is spelled that way but
@@ -38,11 +39,17 @@ from fwsync.model import Address, Level, RelPath
 #: The template of a tree that mirrors one project.
 DEFAULT_TEMPLATE = "{subject}/{session}/{acquisition}/{file}"
 
+#: How a layout begins whose first folders say which groups and projects there are.
+PROJECT_FOLDERS = "{group}/{project}/"
+
 #: Bytes of UTF-8 in one component. Source: NAME_MAX of the Linux file systems in use.
 MAX_COMPONENT = 255
 
 #: What fwsync's own names begin with, at every depth; no label is ever spelled so.
 RESERVED_PREFIX = ".fwsync"
+
+#: The folder, in that of a container, in which its analyses lie; no label is ever spelled so.
+ANALYSES = "%analyses"
 
 _EMPTY = "%empty"
 _MORE = "%+"  # "the name goes on in the next component", and "it began in the one before"
@@ -65,11 +72,16 @@ _ESCAPE = re.compile(rf"%{_ESCAPE_REST}|\A%2E")
 _ATOM = re.compile(rf"%{_ESCAPE_REST}|.", re.DOTALL)
 
 # A `%` that would make a label look like one of the spellings with a meaning of their own.
-_MARK = rf"%(?={_TWIN[1:]}|\+\Z)|\A%(?=\+|{_EMPTY[1:]}\Z)"
+_MARK = rf"%(?={_TWIN[1:]}|\+\Z)|\A%(?=\+|(?:{_EMPTY[1:]}|{ANALYSES[1:]})\Z)"
 _NEVER_PLAIN = re.compile(rf"[{_BAD}]|{_MARK}")
 _TO_ESCAPE = re.compile(rf"[{_BAD}]|{_MARK}|%(?={_ESCAPE_REST})|\A%(?=2E)")
 _TO_ESCAPE_ASCII = re.compile(rf"[^\x00-\x7f]|{_TO_ESCAPE.pattern}")
 _NOT_ID = re.compile(r"[^0-9A-Za-z_-]")
+
+# Text that is its own name, by one look: most labels and names are of this kind.
+_PLAIN_NAME = r"[ -$&-\-0-~][ -$&-.0-~]{0,254}"
+_PLAIN = re.compile(_PLAIN_NAME)
+_PLAIN_PATH = re.compile(rf"{_PLAIN_NAME}(?:/{_PLAIN_NAME})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +100,25 @@ def name_of(label: str) -> str:
 
     Total and injective: every text has a name, and no two have the same.
     """
+    if _PLAIN.fullmatch(label):
+        return label
     return "/".join(_split(_spell(label)))
 
 
 def label_of(name: str) -> str | None:
     """The label that is spelled so, or None if there is none. Undoes :func:`name_of`."""
+    if _PLAIN.fullmatch(name):
+        return name
     text = _join(name.split("/"))
     if text is None:
         return None
     label = _read(text)
     return label if name_of(label) == name else None
+
+
+def is_plain(text: str) -> bool:
+    """True of most labels: surely spelled as it is. False says nothing."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def _spell(label: str) -> str:
@@ -275,13 +296,26 @@ class Layout:
 
     def path_of(self, address: Address) -> RelPath | Unmappable:
         """Where the file at ``address`` lies below the root."""
-        wrong = self._not_ours(address.labels)
-        if wrong is not None:
-            return wrong
-        return self.join(self.container_path(address.labels), name_of(address.name))
+        folder = self.folder_of(address.labels)
+        return (
+            folder if isinstance(folder, Unmappable) else self.join(folder, name_of(address.name))
+        )
+
+    def folder_of(self, labels: tuple[str, ...]) -> RelPath | Unmappable:
+        """The folder of the files of a container; Unmappable: none of ours can be there.
+
+        Args:
+            labels: from the group down.
+        """
+        wrong = self._not_ours(labels)
+        return self.container_path(labels) if wrong is None else wrong
 
     def address_of(self, path: RelPath) -> Address | Unmappable:
         """What the file at ``path`` is called on the platform."""
+        if _PLAIN_PATH.fullmatch(path):  # most are: every name in it stands for itself
+            *labels, name = path.split("/")
+            address = Address((*self._above(), *labels), name)
+            return self._not_ours(address.labels) or address
         names = _names(path.split("/"))
         if names is None:
             return Unmappable(
@@ -292,6 +326,11 @@ class Layout:
             return Unmappable(
                 "it names a twin by its id",
                 f"rename it without {_TWIN!r}, or change the file on the server",
+            )
+        if ANALYSES in names:
+            return Unmappable(
+                f"{ANALYSES} is where fwsync puts analyses, which it never sends",
+                "move it elsewhere",
             )
         *labels, name = map(_read, names)
         address = Address((*self._above(), *labels), name)
@@ -307,6 +346,20 @@ class Layout:
             labels: from the group down, of a container that this layout covers.
         """
         return RelPath("/".join(map(name_of, labels[self.top :])))
+
+    def project_of(self, path: RelPath) -> tuple[str, str] | None:
+        """Group and project of what lies at a path, whatever stands after them; None: of nothing.
+
+        :meth:`container_path` of them is a folder above the path.
+        """
+        if self.top == 2:
+            return self.group or "", self.project or ""
+        names = _names(path.split("/")) or []
+        group, project = [*self._above(), *map(_read, names[: 2 - self.top]), "", ""][:2]
+        inside = f"{self.container_path((group, project))}/"
+        if not group or not project or not path.startswith(inside):
+            return None
+        return group, project
 
     @staticmethod
     def join(folder: RelPath, name: str) -> RelPath:
@@ -350,6 +403,8 @@ class Layout:
                 "it lies deeper than an acquisition",
                 f"move it up, or pack the folder; the layout is {self.template}",
             )
+        if self.group in (None, labels[0]) and self.project in (None, labels[1]):
+            return None
         for level, ours, label in zip(Level, (self.group, self.project), labels, strict=False):
             if ours is not None and label != ours:
                 return Unmappable(

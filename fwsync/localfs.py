@@ -4,7 +4,8 @@ The one rule: nothing here takes an absolute path. Every open, link and rename s
 at the root's own descriptor and walks component by component with ``O_NOFOLLOW``, so a
 name from a server or a link planted by a user cannot lead outside (invariant I10).
 
-Calls that other systems lack (``dir_fd``, ``O_NOFOLLOW``) stay in this room.
+Calls that other systems lack (``dir_fd``, ``O_NOFOLLOW``) stay in this room, and in
+:mod:`fwsync.renaming` for what gives and takes names.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from fwsync.digest import short_name
-from fwsync.errors import FileProblem, LocalError, SourceChanged, Unreadable, UsageError
+from fwsync.errors import FileProblem, LocalError, NoSpace, SourceChanged, Unreadable, UsageError
 from fwsync.model import Stamp
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO put where a file was must not hang the open (restic's racy swap).
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 #: Failures that say something about the moment, not about the file.
@@ -32,25 +33,21 @@ _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY,
 
 #: No space, or no quota, left: the run cannot go on writing.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: Hard links are not to be had here; fall back to a rename.
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES})
 
+_MANY = 1 << 20  #: descriptors; more are not worth counting
 
-#: Calls of the C library that Python has not; None where they are missing.
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_SYNC_FILE_RANGE = getattr(_LIBC, "sync_file_range", None)
-_RENAMEAT2 = getattr(_LIBC, "renameat2", None)
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+#: A call of the C library that Python has not; None where it is missing.
+_SYNC_FILE_RANGE = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """The fields of a ``stat`` that tell whether a file was touched."""
-    return Stamp(
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-        device=status.st_dev,
-        inode=status.st_ino,
+    return Stamp(  # by position: it is made for every file of a scan
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_dev,
+        status.st_ino,
     )
 
 
@@ -74,6 +71,12 @@ def disk_errors() -> Iterator[None]:
 def no_space(error: OSError) -> bool:
     """True if the error means that there is no room left to write."""
     return error.errno in _NO_SPACE
+
+
+def most_descriptors() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MANY if soft == resource.RLIM_INFINITY else min(soft, _MANY)
 
 
 def open_root(root: Path) -> int:
@@ -111,7 +114,7 @@ def folder(root_fd: int, path: str, *, create: bool = False) -> Iterator[int]:
     except FileNotFoundError:
         if not create:
             raise
-        current = _make_folder(root_fd, path)
+        current = make_folder(root_fd, path)
     try:
         yield current
     finally:
@@ -126,29 +129,53 @@ def _components(path: str) -> list[str]:
     return names
 
 
-def _split(path: str) -> tuple[str, str]:
-    """The folder and the name of a path; the name, too, must be one."""
+def split(path: str) -> tuple[str, str]:
+    """The folder and the name of a path below the root.
+
+    Raises:
+        FileProblem: the last part is no name.
+    """
     above, _, name = path.rpartition("/")
     _components(name or "/")
     return above, name
 
 
-def _make_folder(root_fd: int, path: str) -> int:
-    """A descriptor of a folder, made with all that is missing above it."""
-    current = os.dup(root_fd)
+def make_folder(root_fd: int, path: str, note: Callable[[str, bool], None] | None = None) -> int:
+    """A descriptor of a folder, made with all that is missing above it; the caller closes it.
+
+    Args:
+        root_fd: the root.
+        path: relative; empty for the root itself.
+        note: is told of the folder in which one is made, before that (False) and after (True):
+            making the name durable is up to the caller then. None: it is made so here.
+
+    Raises:
+        OSError: as ``mkdir`` and ``open`` do.
+    """
+    current, above = os.dup(root_fd), ""
     for name in _components(path):
         parent = current
         try:
-            current = _enter_or_make(parent, name)
+            current = _enter_or_make(parent, name, None if note is None else partial(note, above))
         finally:
             os.close(parent)
+        above = f"{above}/{name}" if above else name
     return current
 
 
-def _enter_or_make(parent_fd: int, name: str) -> int:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o777, dir_fd=parent_fd)
-        os.fsync(parent_fd)
+def _enter_or_make(parent_fd: int, name: str, note: Callable[[bool], None] | None) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(name, _FOLDER_FLAGS, dir_fd=parent_fd)
+    if note is not None:
+        note(False)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o777, dir_fd=parent_fd)
+            if note is None:
+                os.fsync(parent_fd)
+    finally:
+        if note is not None:
+            note(True)
     return os.open(name, _FOLDER_FLAGS, dir_fd=parent_fd)
 
 
@@ -196,11 +223,11 @@ def open_regular(root_fd: int, on_disk: str) -> int:
         Unreadable: it is not a regular file, behind a symbolic link, or not ours to read;
             ``retryable`` where a later try may do better.
     """
-    above, name = _split(on_disk)
+    above, name = split(on_disk)
     try:
         parent = open_folder(root_fd, above)
         try:
-            fd = os.open(name, _FILE_FLAGS, dir_fd=parent)
+            fd = os.open(name, FILE_FLAGS, dir_fd=parent)
         finally:
             os.close(parent)
     except OSError as error:
@@ -286,7 +313,7 @@ def look(root_fd: int, path: str) -> Stamp | None:
     Raises:
         FileProblem: something is there that is no regular file, or it cannot be seen.
     """
-    above, name = _split(path)
+    above, name = split(path)
     try:
         with folder(root_fd, above) as parent_fd:
             status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
@@ -299,248 +326,87 @@ def look(root_fd: int, path: str) -> Stamp | None:
     return stamp_of(status)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A complete, verified and fsynced part, ready to be given its name."""
-
-    part: str  #: its path below the root
-    path: str  #: where it belongs, below the root
-    replaces: Stamp | None  #: what the plan saw there; None: nothing was there
-
-
-def publish(root_fd: int, arrival: Arrival, *, trash: str) -> tuple[Stamp, str]:
-    """Give a finished part its name; the path holds the old bytes or the new at any instant.
-
-    What stood there goes to the trash first. The folder's own fsync is the caller's,
-    once a batch: until then nothing about the file may be recorded.
+def folds_case(root_fd: int, name: str) -> bool:
+    """Are names that differ only in case one name below the root?
 
     Args:
         root_fd: the root.
-        arrival: what to publish.
-        trash: a folder below the root for the bytes that are replaced.
-
-    Returns:
-        The stamp under the new name, and the path of the replaced bytes or "".
-
-    Raises:
-        SourceChanged: the destination is not what the plan saw; nothing was touched.
-        FileProblem: something else is in the way.
+        name: of something that is there, with lower-case letters in it; if it is not there,
+            nothing is known, and names are taken for different.
     """
-    if look(root_fd, arrival.path) != arrival.replaces:
-        raise SourceChanged(f"{arrival.path}: changed here while its new version was fetched")
-    above, name = _split(arrival.path)
-    part_folder, part_name = _split(arrival.part)
-    kept = ""
-    try:
-        with folder(root_fd, above, create=True) as to_fd, folder(root_fd, part_folder) as from_fd:
-            if arrival.replaces is None:
-                _name_new(from_fd, part_name, to_fd, name)
-            else:
-                kept = keep_copy(root_fd, arrival.path, f"{trash}/{arrival.path}")
-                _replace(from_fd, part_name, to_fd, name, arrival.replaces)
-            return stamp_of(os.stat(name, dir_fd=to_fd, follow_symlinks=False)), kept
-    except FileExistsError:
-        raise SourceChanged(f"{arrival.path}: appeared here while it was fetched") from None
-    except OSError as error:
-        raise local_problem(arrival.path, "cannot be put in place", error) from None
-
-
-def _name_new(from_fd: int, part_name: str, to_fd: int, name: str) -> None:
-    """Name a part where nothing may stand, by a call that refuses to replace.
-
-    A link refuses; where there are none, the rename that refuses. On a file system that
-    has neither, a plain rename follows a last look.
-    """
-    try:
-        os.link(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-    else:
-        os.unlink(part_name, dir_fd=from_fd)
-        return
-    if not _rename(from_fd, part_name, to_fd, name, _RENAME_NOREPLACE):
-        if _stamp_at(to_fd, name) is not None:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        os.rename(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
-
-
-def _replace(from_fd: int, part_name: str, to_fd: int, name: str, seen: Stamp) -> None:
-    """Put a part in the place of the file that the plan saw, and of no other.
-
-    The two change places in one step, so that what came out can be looked at and put
-    back. The bytes that came out have a second name in the trash already.
-    """
-    if not _is_still(_stamp_at(to_fd, name), seen):
-        raise SourceChanged(f"{name}: changed here while its new version was put in place")
-    if not _rename(from_fd, part_name, to_fd, name, _RENAME_EXCHANGE):
-        os.replace(part_name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
-        return
-    if not _is_still(_stamp_at(from_fd, part_name), seen):
-        _rename(from_fd, part_name, to_fd, name, _RENAME_EXCHANGE)
-        raise SourceChanged(f"{name}: changed here while its new version was put in place")
-    os.unlink(part_name, dir_fd=from_fd)
-
-
-def _rename(from_fd: int, old: str, to_fd: int, new: str, flags: int) -> bool:
-    """renameat2(2), which the standard library has not; False if the file system has it not."""
-    if _RENAMEAT2 is None:
+    other = name.upper()
+    if not (_is_there(root_fd, name) and _is_there(root_fd, other)):
         return False
-    if _RENAMEAT2(from_fd, os.fsencode(old), to_fd, os.fsencode(new), ctypes.c_uint(flags)) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+    # Not by inode: exFAT through FUSE has one for each spelling.
+    return other not in os.listdir(root_fd)
+
+
+def _is_there(root_fd: int, name: str) -> bool:
+    """Does anything bear this name in the root, as far as can be seen?"""
+    try:
+        os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+    except OSError:
         return False
-    raise OSError(number, os.strerror(number), new)
+    return True
 
 
-def _stamp_at(folder_fd: int, name: str) -> Stamp | None:
+def stamp_at(folder_fd: int, name: str) -> Stamp | None:
+    """The stamp of a name in an open folder; None if nothing bears it."""
     try:
         return stamp_of(os.stat(name, dir_fd=folder_fd, follow_symlinks=False))
     except FileNotFoundError:
         return None
 
 
-def _is_still(now: Stamp | None, seen: Stamp) -> bool:
-    """The same file with the same content? Its ctime moves when it gets another name."""
-    return now is not None and replace(now, ctime_ns=seen.ctime_ns) == seen
-
-
-def look_again(root_fd: int, path: str, seen: Stamp) -> Stamp:
-    """The stamp of a file that we gave a second name, so that only its ctime has moved.
-
-    Raises:
-        SourceChanged: more than that has changed.
-    """
-    now = look(root_fd, path)
-    if now is None or not _is_still(now, seen):
-        raise SourceChanged(f"{path}: changed here since the plan was made")
-    return now
-
-
-def keep_copy(root_fd: int, path: str, copy: str) -> str:
-    """Give the bytes at ``path`` a second name, so that replacing the first loses nothing.
-
-    Returns:
-        The copy's path: ``copy``, or that with a number where it is taken by other bytes.
-    """
-    above, name = _split(path)
-    copy_folder, copy_name = _split(copy)
-    with folder(root_fd, above) as from_fd, folder(root_fd, copy_folder, create=True) as to_fd:
-        for free_name in _numbered(copy_name):
-            try:
-                _second_name(from_fd, name, to_fd, free_name)
-            except FileExistsError:
-                # A run that died here may have made this very copy already.
-                if _same_file(from_fd, name, to_fd, free_name):
-                    return f"{copy_folder}/{free_name}" if copy_folder else free_name
-                continue
-            os.fsync(to_fd)
-            return f"{copy_folder}/{free_name}" if copy_folder else free_name
-    raise AssertionError("_numbered never ends")
-
-
 def is_free(root_fd: int, path: str) -> bool:
     """True if nothing at all is at this path."""
-    above, name = _split(path)
+    above, name = split(path)
     try:
         with folder(root_fd, above) as folder_fd:
-            return _stamp_at(folder_fd, name) is None
+            return stamp_at(folder_fd, name) is None
     except FileNotFoundError:
         return True
     except OSError:
         return False
 
 
-def are_one_file(root_fd: int, path: str, other: str) -> bool:
-    """True if both names are there and name the same file."""
-    above, name = _split(path)
-    other_above, other_name = _split(other)
-    try:
-        with folder(root_fd, above) as one_fd, folder(root_fd, other_above) as other_fd:
-            return _same_file(one_fd, name, other_fd, other_name)
-    except OSError:
-        return False
+def holds_just(root_fd: int, path: str, files: Mapping[str, Stamp]) -> bool:
+    """True if these files are all that is below a folder, each as it was seen.
+
+    An empty folder is something else, too: somebody has made it.
+
+    Args:
+        root_fd: the root.
+        path: of the folder.
+        files: by their paths below it.
+    """
+    waiting, found = [""], 0
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with folder(root_fd, f"{path}/{inside}".rstrip("/")) as folder_fd:
+                with os.scandir(folder_fd) as items:
+                    names = [(one.name, one.is_dir(follow_symlinks=False)) for one in items]
+                for name, is_folder in names:
+                    below = f"{inside}/{name}" if inside else name
+                    if is_folder:
+                        waiting.append(below)
+                    elif below not in files or stamp_at(folder_fd, name) != files[below]:
+                        return False
+                    else:
+                        found += 1
+        except OSError:
+            return False
+        if not names:
+            return False
+    return found == len(files)
 
 
 def remove(root_fd: int, path: str) -> None:
     """Take away a name that we made just now; gone already is as good."""
-    above, name = _split(path)
+    above, name = split(path)
     with contextlib.suppress(OSError), folder(root_fd, above) as folder_fd:
         os.unlink(name, dir_fd=folder_fd)
-
-
-def _second_name(from_fd: int, name: str, to_fd: int, copy_name: str) -> None:
-    try:
-        os.link(name, copy_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        _copy_bytes(from_fd, name, to_fd, copy_name)
-
-
-def _copy_bytes(from_fd: int, name: str, to_fd: int, copy_name: str) -> None:
-    """Where there are no hard links (FAT, some network shares): copy, aside first."""
-    aside = f".fwsync-{short_name(copy_name)}"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(aside, dir_fd=to_fd)  # of a run that died here
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with (
-            open(os.open(name, _FILE_FLAGS, dir_fd=from_fd), "rb") as source,
-            open(os.open(aside, flags, 0o600, dir_fd=to_fd), "wb") as target,
-        ):
-            while block := source.read(1 << 20):
-                target.write(block)
-            target.flush()
-            os.fsync(target.fileno())
-        if not _rename(to_fd, aside, to_fd, copy_name, _RENAME_NOREPLACE):
-            if _stamp_at(to_fd, copy_name) is not None:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), copy_name)
-            os.rename(aside, copy_name, src_dir_fd=to_fd, dst_dir_fd=to_fd)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside, dir_fd=to_fd)
-        raise
-
-
-def _same_file(first_fd: int, first: str, second_fd: int, second: str) -> bool:
-    one = os.stat(first, dir_fd=first_fd, follow_symlinks=False)
-    other = os.stat(second, dir_fd=second_fd, follow_symlinks=False)
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    stem, dot, suffix = name.partition(".")
-    number = 1
-    while True:
-        yield f"{stem}-{number}{dot}{suffix}"
-        number += 1
-
-
-def discard(root_fd: int, path: str, seen: Stamp, *, trash: str) -> str:
-    """Move a file to the trash, if it still is what the plan saw.
-
-    Returns:
-        Where it went.
-
-    Raises:
-        SourceChanged: it is not that file any more; nothing was touched.
-    """
-    if look(root_fd, path) != seen:
-        raise SourceChanged(f"{path}: changed here since the plan was made")
-    try:
-        kept = keep_copy(root_fd, path, f"{trash}/{path}")
-        above, name = _split(path)
-        with folder(root_fd, above) as parent_fd:
-            if not _is_still(_stamp_at(parent_fd, name), seen):
-                raise SourceChanged(f"{path}: changed here on its way to the trash")
-            os.unlink(name, dir_fd=parent_fd)
-            os.fsync(parent_fd)
-    except OSError as error:
-        raise local_problem(path, "cannot be moved to the trash", error) from None
-    return kept
 
 
 def start_writing_out(file_fd: int) -> None:
@@ -570,8 +436,10 @@ def sync_folder(root_fd: int, path: str) -> None:
 def local_problem(path: str, what: str, error: OSError) -> FileProblem | LocalError:
     """The error that an ``OSError`` means: no space ends the run's writing, others one file."""
     if no_space(error):
-        return LocalError(
+        return NoSpace(
             f"{path}: {what}: no space left",
             hint="free some space and run the command again; it goes on where it stopped",
         )
-    return FileProblem(f"{path}: {what} ({error.strerror})")
+    problem = FileProblem(f"{path}: {what} ({error.strerror})")
+    problem.retryable = error.errno in _PASSING
+    return problem

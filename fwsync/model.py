@@ -30,6 +30,15 @@ class Level(StrEnum):
 #: The levels that can hold files, from the top.
 FILE_LEVELS = (Level.PROJECT, Level.SUBJECT, Level.SESSION, Level.ACQUISITION)
 
+#: The levels below a project.
+BELOW_PROJECT = FILE_LEVELS[1:]
+
+
+class Holder(StrEnum):
+    """What holds files and is no level of the hierarchy."""
+
+    ANALYSIS = "analysis"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -72,23 +81,49 @@ class LocalEntry:
     etag: LocalTag | None = None  #: None: the content has not been read
     digest: Digest | None = None  #: None: not known, only the tag may be
     disk_path: str | None = None  #: the name on disk where it is not ``path`` (NFD)
+    source: RelPath | None = None  #: where the index of the disk has it, if not at ``path``
+    pack: Pack | None = None  #: the files that are one on the server; None: a file like any other
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes; of a pack, those of its zip."""
         return self.stamp.size
+
+    @property
+    def indexed(self) -> RelPath:
+        """Where the index of the disk has it: a layout may put it elsewhere."""
+        return self.path if self.source is None else self.source
 
     @property
     def on_disk(self) -> str:
         """Relative path to open: as the file system spells it."""
-        return self.path if self.disk_path is None else self.disk_path
+        return self.indexed if self.disk_path is None else self.disk_path
+
+
+@dataclass(frozen=True, slots=True)
+class PackMember:
+    """One file of a pack."""
+
+    name: str  #: in the zip: relative, POSIX
+    entry: LocalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Local files that are one file on the server, a zip of them."""
+
+    kind: str  #: what the server is told that it is: "dicom", …
+    members: tuple[PackMember, ...]  #: sorted by name, each name once
+    #: The zip that is sent, or that the entry's digest is of, is compressed. Its size is not
+    #: the entry's, which is that of the zip with all members stored.
+    deflated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerRef:
     """A container on the server."""
 
-    level: Level
+    level: Level | Holder
     id: str
 
 
@@ -126,6 +161,8 @@ class BaseEntry:
     remote_etag: str
     digest: Digest | None = None
     held: str = ""  #: "local" or "remote": a deletion seen on that side, not propagated
+    container_id: str = ""  #: on the server, of what held it then
+    file_id: str = ""  #: likewise; empty: the server gives none
 
 
 class Delta(Enum):
@@ -146,6 +183,7 @@ class Verb(StrEnum):
     ADOPT = "adopt"  #: both hold the same bytes: record agreement, move nothing
     UPLOAD = "upload"
     DOWNLOAD = "download"
+    RENAME = "rename"  #: moved on the server, with nothing changed in it: it moves here, too
     DELETE_LOCAL = "delete-local"
     DELETE_REMOTE = "delete-remote"
     HOLD = "hold"  #: a deletion that is not propagated: remember it
@@ -162,6 +200,13 @@ class Mode(StrEnum):
     BOTH = "both"
 
 
+class NamePolicy(StrEnum):
+    """Under which names files and containers are sent."""
+
+    AS_THEY_ARE = "as-they-are"  #: the platform's rule only where the server refuses or alters one
+    PLATFORM = "platform"  #: by the platform's rule, beforehand
+
+
 class ConflictPolicy(StrEnum):
     """What a conflict becomes."""
 
@@ -170,6 +215,35 @@ class ConflictPolicy(StrEnum):
     REMOTE = "remote"
     SKIP = "skip"
     FAIL = "fail"
+
+
+class Links(StrEnum):
+    """What becomes of symbolic links."""
+
+    SKIP = "skip"  #: they are left alone, and reported once
+    FOLLOW = "follow"  #: those that lead to something below the root stand for it
+
+
+class Duplicates(StrEnum):
+    """What becomes of files that would be there twice."""
+
+    REPORT = "report"  #: they are sent, and it is said
+    SKIP = "skip"  #: they are left, and each is a problem
+
+
+class Others(StrEnum):
+    """What becomes of files that a profile for de-identification says nothing about."""
+
+    REFUSE = "refuse"  #: they are left, and each is a problem
+    SEND = "send"  #: they go as they are; not if they are DICOM
+
+
+class Empty(StrEnum):
+    """What becomes of files without content."""
+
+    SEND = "send"  #: they are files like others
+    SKIP = "skip"  #: they take no part
+    REPORT = "report"  #: they take no part, and each that would have is a problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +256,8 @@ class Decision:
     remote: RemoteEntry | None = None
     base: BaseEntry | None = None
     reason: str = ""  #: for people: "new here", "changed on the server", …
+    rule: str = ""  #: for people: why it belongs there, where a rule says so
+    replaces: LocalEntry | None = None  #: of a RENAME: what has the name here; it goes to the trash
 
     @property
     def size(self) -> int:
@@ -221,6 +297,13 @@ class Outcome:
     moved: int = 0  #: bytes that crossed the wire for it
     conflict_copy: RelPath | None = None  #: where the local bytes of a conflict went
     hashed_at_ns: int = 0  #: wall clock when ``local`` was last seen with these digests
+    route: str = ""  #: the way that bytes went up; empty: none did
+    tries: int = 0  #: how often they were sent
+    began_ns: int = 0  #: wall clock when its batch was begun; 0: it was in none
+
+
+#: How many paths of one kind a report names, where it counts the rest.
+_FIRST = 10
 
 
 @dataclass(slots=True)
@@ -234,6 +317,7 @@ class Report:
     downloaded: int = 0
     deleted: int = 0
     renamed: int = 0
+    sidecars: int = 0  #: files of metadata, written here
     adopted: int = 0
     held: int = 0  #: deletions seen in this run and not passed on
     skipped: int = 0
@@ -242,14 +326,28 @@ class Report:
     requests: int = 0
     seconds: float = 0.0
     peak_memory: int = 0  #: bytes of this process, at most
-    files: int = 0  #: files looked at, both sides together
+    files: int = 0  #: files here: those that were seen and came, without those that went
     halted: str = ""  #: why a guard holds the plan, or empty
     plan_id: str = ""
     deferred: int = 0  #: folders seen, not settled yet
+    left: int = 0  #: steps for the next run: this one has moved, or lasted, as much as it may
+    left_why: str = ""  #: the option that set the limit
     difference_list: list[Problem] = field(default_factory=list)  #: left alone on purpose
     problem_list: list[Problem] = field(default_factory=list)
     conflict_list: list[RelPath] = field(default_factory=list)
     copies: dict[RelPath, RelPath] = field(default_factory=dict)  #: of conflicts kept both ways
+    notes: list[str] = field(default_factory=list)  #: worth a word, and no failure
+    trashed: int = 0  #: files that went to the trash here, for they are gone there
+    trashed_first: list[str] = field(default_factory=list)  #: the first of them, by their paths
+    trash_run: str = ""  #: what names these in the trash; empty: nothing did, or several do
+
+    def to_trash(self, path: str, run: str) -> None:
+        """Count a file that went to the trash of a run."""
+        self.deleted += 1
+        self.trash_run = run if not self.trashed or run == self.trash_run else ""
+        self.trashed += 1
+        if len(self.trashed_first) < _FIRST:
+            self.trashed_first.append(path)
 
     @property
     def problems(self) -> int:
@@ -269,5 +367,5 @@ class Report:
     @property
     def ok(self) -> bool:
         """True if the two sides are in step as far as the mode asks."""
-        left = self.problem_list or self.difference_list or self.conflicts
-        return not (left or self.halted)
+        open_ends = self.problem_list or self.difference_list or self.conflicts or self.left
+        return not (open_ends or self.halted)

@@ -10,8 +10,8 @@ scanner's host must go on ingesting while a person decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fwsync.digest import short_name
 from fwsync.model import Decision, RelPath, Verb
@@ -61,7 +61,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in this order: notes, then additions, then overwrites, then deletions."""
+    """What to do, in this order: notes, renames, additions, overwrites, deletions."""
 
     carry_out: tuple[Decision, ...]
     waiting: tuple[Decision, ...] = ()  #: held by a guard until a person consents
@@ -117,6 +117,28 @@ def make_plan(
     )
 
 
+def without(plan: Plan, paths: Collection[str]) -> Plan:
+    """The plan without some of its steps; nothing is deleted on the server in the same run."""
+    if not paths:
+        return plan
+    left = tuple(one for one in plan.carry_out if one.path not in paths)
+    return deleting_nothing_there(replace(plan, carry_out=left))
+
+
+def deleting_nothing_there(plan: Plan) -> Plan:
+    """The plan of a run that leaves some of what is new: it deletes nothing on the server.
+
+    A deletion may be the other half of a rename that is left.
+    """
+    carry_out = (_put_off(one) if one.verb is Verb.DELETE_REMOTE else one for one in plan.carry_out)
+    return replace(plan, carry_out=tuple(carry_out))
+
+
+def _put_off(decision: Decision) -> Decision:
+    reason = f"{decision.reason}; not deleted yet, as some of what is new was left"
+    return replace(decision, verb=Verb.REPORT, reason=reason)
+
+
 def is_addition(decision: Decision) -> bool:
     """True if it puts a file where none is."""
     return (decision.verb is Verb.UPLOAD and decision.remote is None) or (
@@ -128,7 +150,8 @@ def is_risky(decision: Decision) -> bool:
     """True if a tripped guard holds it: it deletes, overwrites, or believes a deletion.
 
     A conflict is one of them, as settling it replaces the file of that name; so are HOLD
-    and FORGET, which write down a deletion that may be an accident.
+    and FORGET, which write down a deletion that may be an accident. A rename is one, as it
+    may replace, and as others may have to go before it.
     """
     if decision.verb in {Verb.NOTHING, Verb.ADOPT, Verb.REPORT}:
         return False
@@ -142,12 +165,14 @@ def _order(decision: Decision) -> tuple[int, RelPath]:
 def _rank(decision: Decision) -> int:
     """Additions before what replaces, deletions last: what goes first is safe for longest."""
     match decision.verb:
+        case Verb.RENAME:
+            return 1  # what is fetched may take the place of what leaves
         case Verb.UPLOAD | Verb.DOWNLOAD:
-            return 1 if is_addition(decision) else 2
+            return 2 if is_addition(decision) else 3
         case Verb.CONFLICT:
-            return 2
-        case Verb.DELETE_LOCAL | Verb.DELETE_REMOTE:
             return 3
+        case Verb.DELETE_LOCAL | Verb.DELETE_REMOTE:
+            return 4
         case _:
             return 0
 
@@ -160,6 +185,7 @@ def _plan_id(risky: Sequence[Decision], identity: str) -> str:
             decision.path,
             decision.local and (decision.local.size, decision.local.etag),
             decision.remote and (decision.remote.size, decision.remote.etag),
+            *([decision.base.path] if decision.verb is Verb.RENAME and decision.base else []),
         )
         for decision in risky
     ]

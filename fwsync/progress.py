@@ -24,6 +24,9 @@ LOG_EVERY_S = 10.0  # between two lines where there is no terminal
 #: Version of the JSON lines. It grows when a field changes its meaning, not for new ones.
 JSON_VERSION = 1
 
+#: How JSON in ASCII writes half a character, and a whole one of two halves.
+_SURROGATE = "\\ud"
+
 Clock = Callable[[], float]
 
 
@@ -189,8 +192,18 @@ class JsonLines:
     def write(self, event: str, **fields: object) -> None:
         """Write one line. Always valid JSON in ASCII, whatever the names of files hold."""
         line = {"v": JSON_VERSION, "event": event, **fields}
-        self._stream.write(json_module.dumps(_valid(line), default=str) + "\n")
+        self._stream.write(_as_json(line) + "\n")
         self._stream.flush()
+
+
+def _as_json(line: dict[str, object]) -> str:
+    try:
+        text = json_module.dumps(line, allow_nan=False)
+    except (TypeError, ValueError):  # not everything in it is JSON as it stands
+        text = ""
+    if text and _SURROGATE not in text:
+        return text
+    return json_module.dumps(_valid(line), default=str)
 
 
 def _valid(value: Any) -> Any:
@@ -258,6 +271,9 @@ class _Counting(ABC):
         self.problems += outcome.problem is not None
         if outcome.decision.verb in (Verb.UPLOAD, Verb.DOWNLOAD):
             self.files += 1
+            if outcome.problem is None and outcome.local is not None and outcome.local.pack:
+                # What a pack is compressed to is known only now.
+                self.total_bytes += outcome.moved - outcome.decision.size
             self._perhaps_show()
 
     def tick(self) -> None:
@@ -338,6 +354,7 @@ class TerminalProgress(_Counting):
             self._draw(self._bar)
 
     def _draw(self, bar: Any) -> None:
+        bar.total = self.total_bytes
         bar.set_postfix_str(self._rest, refresh=False)
         bar.update(self.bytes - bar.n)  # with an interval of 0 it draws every time
 

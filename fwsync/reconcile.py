@@ -239,11 +239,19 @@ def _hold_same_bytes(local: LocalEntry, remote: RemoteEntry, base: BaseEntry | N
 
 
 def _is_outdated(local: LocalEntry, remote: RemoteEntry, base: BaseEntry) -> bool:
-    """True if a row of a file that is in step names an old tag, or holds a deletion undone."""
+    """True if a row of a file in step names an old tag or id, or holds a deletion undone."""
     return (
         base.held != ""
         or remote.etag != base.remote_etag
+        or _is_another(remote, base)
         or (local.etag is not None and local.etag != base.local_etag)
+    )
+
+
+def _is_another(remote: RemoteEntry, base: BaseEntry) -> bool:
+    """True if it is not the very file that was agreed on, whatever its bytes are."""
+    return (base.container_id not in ("", remote.container.id)) or (
+        base.file_id not in ("", remote.file_id)
     )
 
 
@@ -301,7 +309,7 @@ def reconcile(
     Raises:
         ValueError: a listing is not sorted, or has a path twice. A bug.
     """
-    unseen_here, unseen_there = _Scopes(unknown_local), _Scopes(unknown_remote)
+    unseen_here, unseen_there = Scopes(unknown_local), Scopes(unknown_remote)
     lone = _LoneFiles()
     for path, here, there, row in _lockstep(local, remote, base):
         if _is_in_step(here, there, row):
@@ -335,6 +343,7 @@ def _is_in_step(
         and local.etag == base.local_etag
         and remote.etag == base.remote_etag
         and not base.held
+        and not _is_another(remote, base)
     )
 
 
@@ -376,7 +385,7 @@ def _rising(name: str, entries: Iterable[_EntryT]) -> Iterator[_EntryT]:
         yield entry
 
 
-class _Scopes:
+class Scopes:
     """The parts of a listing that could not be seen."""
 
     def __init__(self, unknown: Iterable[Unknown]) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from fwsync.audit import AuditLog
 from fwsync.model import Outcome, Problem, Report, Verb
 from fwsync.progress import Progress
 from fwsync.state import State, StateThread
+from fwsync.threads import in_thread
 
 #: Outcomes are recorded together: at so many, or when the oldest has waited so long.
 RECORD_COUNT = 256
@@ -21,15 +23,32 @@ class Recorder:
     """Puts outcomes into the state, some at a time, and counts them.
 
     Recording late costs repeated work after a kill, never a false "done".
+
+    Args:
+        state: takes them.
+        report: counts them.
+        progress: is told of each.
+        audit: gets a line for each, first.
+        trash: names the run in the trash.
     """
 
-    def __init__(self, state: StateThread, report: Report, progress: Progress) -> None:
+    def __init__(
+        self,
+        state: StateThread,
+        report: Report,
+        progress: Progress,
+        audit: AuditLog | None = None,
+        trash: str = "",
+    ) -> None:
+        self._trash = trash
+        self._audit = audit
         self._state = state
         self._report = report
         self._progress = progress
         self._waiting: list[Outcome] = []
         self._oldest_s = 0.0
         self._failed: set[Verb] = set()
+        self._unproved = 0  # files that came without a hash of the server's
 
     def failed(self, verb: Verb) -> bool:
         """Did a decision of this kind come to nothing in this run?"""
@@ -43,21 +62,44 @@ class Recorder:
             self._waiting.append(outcome)
             if outcome.problem is not None:
                 self._failed.add(outcome.decision.verb)
-            count(self._report, outcome)
+            count(self._report, outcome, self._trash)
+            self._unproved += _is_unproved(outcome)
             self._progress.finished(outcome)
         waited = time.monotonic() - self._oldest_s
         if len(self._waiting) >= RECORD_COUNT or (self._waiting and waited >= RECORD_WAIT_S):
             await self.flush()
 
+    def notes(self) -> list[str]:
+        """What is worth a word of all that was taken, at the end."""
+        if not self._unproved:
+            return []
+        files = "1 file" if self._unproved == 1 else f"{self._unproved:,} files"
+        return [f"{files} came without a hash from the server: only the size could be compared"]
+
     async def flush(self) -> None:
-        """Make everything taken so far durable."""
+        """Make everything taken so far durable, in the audit log first.
+
+        Raises:
+            LocalError: the disk did not take it. It is recorded even so if only the log failed:
+                it has happened.
+        """
         outcomes, self._waiting = self._waiting, []
-        if outcomes:
+        if not outcomes:
+            return
+        try:
+            if self._audit is not None:
+                await in_thread(self._audit.write, outcomes, time.time_ns())
+        finally:
             await self._state.call(State.record, outcomes)
 
 
-def count(report: Report, outcome: Outcome) -> None:
-    """Add one outcome to a report."""
+def _is_unproved(outcome: Outcome) -> bool:
+    came = outcome.decision.verb is Verb.DOWNLOAD and outcome.problem is None
+    return came and outcome.remote is not None and outcome.remote.digest is None
+
+
+def count(report: Report, outcome: Outcome, trash: str = "") -> None:
+    """Add one outcome to a report; ``trash`` names the run in the trash."""
     report.bytes += outcome.moved
     path, verb = outcome.decision.path, outcome.decision.verb
     if outcome.problem is not None:
@@ -67,8 +109,16 @@ def count(report: Report, outcome: Outcome) -> None:
     elif verb is Verb.DOWNLOAD:
         report.downloaded += 1
         report.files += outcome.decision.local is None
-    elif verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
+    elif verb is Verb.DELETE_LOCAL:
+        local = outcome.decision.local
+        report.to_trash(path, trash)
+        report.files -= len(local.pack.members) if local is not None and local.pack else 1
+    elif verb is Verb.DELETE_REMOTE:
         report.deleted += 1
+    elif verb is Verb.RENAME:
+        renamed = outcome.decision.local is not None and outcome.decision.local.path != path
+        report.renamed += renamed
+        report.adopted += not renamed
     elif verb is Verb.ADOPT:
         report.adopted += 1
     elif verb is Verb.HOLD:

@@ -151,7 +151,7 @@ def _particulars(settings: server.SandboxSettings, wanted: Rehearsal) -> list[st
         lines.append(f"the network is as bad as {wanted.faults} says")
     if settings.is_old:
         lines.append(
-            "fwsync, and the SDK and command line of today, do not work with the API of that time"
+            "fwsync works with the API of that time; the SDK and command line of today do not"
         )
     return lines
 
@@ -182,7 +182,7 @@ def _first_steps(ready: server.Ready, *, old: bool) -> list[str]:
         "curl": [f"curl{cacert} -H 'Authorization: {scheme} {secret}' {ready.url}/api/users/self"],
     }
     if old:
-        steps = {"curl": steps["curl"]}
+        steps = {name: steps[name] for name in ("fwsync", "curl")}
     lines = []
     for name, commands in steps.items():
         for word, command in zip([name, *[""] * len(commands)], commands, strict=False):

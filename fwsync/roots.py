@@ -1,4 +1,4 @@
-"""What lies in and around a root on disk: where the state goes, marker, parts.
+"""What lies in and around a root on disk: its folder, marker, parts.
 
 Its rule: nothing of ours is ever a file of the user's. Below the root we own one folder,
 :data:`RESERVED`, and in it only names of this module; no SQL is spoken here.
@@ -25,14 +25,14 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from fwsync.digest import short_name
 from fwsync.errors import LocalError, UsageError
-from fwsync.filesystems import FileSystem, filesystem_of
 
 #: The one name below a root that is ours; never scanned, never synced.
 RESERVED = ".fwsync"
@@ -43,7 +43,7 @@ _PART = re.compile(r"[0-9a-f]{32}(?:\.[0-9a-z]{1,16})?")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where everything of a root is. Nothing of it need exist yet."""
+    """Where everything of a root is, as :mod:`fwsync.whereabouts` says. It need not exist yet."""
 
     root: Path  #: real path
     state_file: Path  #: the file to open, always on a local file system
@@ -107,6 +107,63 @@ def prepare_root(root: Path, *, create: bool = False) -> Path:
     return real
 
 
+def missing(root: Path) -> list[Path]:
+    """The folders that would have to be made for a root, the deepest first."""
+    found = []
+    for one in (root, *root.parents):
+        if os.path.lexists(one):
+            break
+        found.append(one)
+    return found
+
+
+def remove_made(folders: Sequence[Path]) -> None:
+    """Take away folders that were made for nothing; what has something in it stays.
+
+    Args:
+        folders: as :func:`missing` gave them before they were made, the deepest first.
+    """
+    with contextlib.suppress(OSError):
+        for one in folders:
+            one.rmdir()
+
+
+@dataclass(slots=True)
+class Made:
+    """The folders that a run has made for its root; taken away again if the run is refused.
+
+    A call may be refused late: by the first listing, if it names a label that is not there.
+    What holds a file of the user's stays, whatever happens.
+    """
+
+    folders: list[Path] = field(default_factory=list)  #: as :func:`missing` gave them before
+    has_state: bool = False  #: the state is in the root: only a refusal takes that away
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self.has_state:
+            remove_made(self.folders)
+        elif self.folders and kind is not None and issubclass(kind, UsageError):
+            with contextlib.suppress(OSError):
+                if _is_unused(self.folders[0]):
+                    shutil.rmtree(self.folders[0] / RESERVED)
+                    remove_made(self.folders)
+
+
+def _is_unused(root: Path) -> bool:
+    """True if nothing is in a root, nor on its way into it, nor in its trash."""
+    own = root / RESERVED
+    kept = [
+        one
+        for name in ("parts", "trash")
+        if (own / name).exists()
+        for one in (own / name).iterdir()
+    ]
+    return not kept and [one.name for one in root.iterdir()] == [RESERVED]
+
+
 def _is_kept(folder: Path) -> bool:
     """True for a root; one whose state was never given a remote is none."""
     own = folder / RESERVED
@@ -138,7 +195,7 @@ def prepare_place(place: Place) -> str:
         if known is None:
             known = secrets.token_hex(16)
             made = {"id": known, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-            _write_aside(place.marker, json.dumps(made) + "\n")
+            write_aside(place.marker, json.dumps(made) + "\n")
         return known
 
 
@@ -191,8 +248,12 @@ def part_name(path: str) -> str:
     return f"{short_name(path)}.part"
 
 
-def clean_parts(parts: Path) -> int:
+def clean_parts(parts: Path, keep: Set[str] = frozenset()) -> int:
     """Remove what killed runs have left; the caller holds the root's lock.
+
+    Args:
+        parts: the folder.
+        keep: names of parts that a later run goes on with.
 
     Returns:
         How many files; anything that does not bear a name of ours is left alone.
@@ -200,285 +261,13 @@ def clean_parts(parts: Path) -> int:
     removed = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(parts) as items:
         for item in items:
+            if item.name in keep:
+                continue
             if _PART.fullmatch(item.name) and item.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):
                     Path(item.path).unlink()
                 removed += 1
     return removed
-
-
-# ----------------------------------------------------------------------- where the state is
-
-
-def locate(
-    root: Path,
-    remote_key: str | None,
-    *,
-    state_option: Path | None = None,
-    env: Mapping[str, str],
-    read_only: bool = False,
-    service: bool = False,
-    filesystem_of: Callable[[Path], FileSystem] = filesystem_of,
-) -> Place:
-    """Where the state of a root and a remote lies; nothing is written.
-
-    Below the root if that is writable and on a local disk, and we are no service; else in
-    the service's or the user's state folder; and if that is on a network too, as it is on
-    clusters, a working copy in the temporary folder. A second remote of the same root has
-    a state file of its own.
-
-    Args:
-        root: from :func:`prepare_root`.
-        remote_key: the remote, one line of text that never changes for it; None: the
-            only one that is known here.
-        state_option: ``--state FILE``, which is then used and nothing else.
-        env: the environment: TMPDIR, HOME, XDG_STATE_HOME, STATE_DIRECTORY.
-        read_only: the run must not write below the root at all. (For a look at a root's
-            own state leave it out, and open the state itself read-only.)
-        service: run by systemd; so is any process with STATE_DIRECTORY.
-        filesystem_of: tells the type of a path's file system.
-
-    Raises:
-        UsageError: no remote was named and several are known.
-        LocalError: there is no local file system to keep the state on.
-    """
-    root = Path(os.path.realpath(root))
-    disk = filesystem_of(root)
-    folder = None if read_only else _own_folder(root)
-    stem = short_name(os.fsencode(root).decode("utf-8", "surrogateescape"))[:16]
-    note, saved_in = "", None
-    if state_option is not None:
-        home = Path(os.path.realpath(state_option)).parent
-        if (kind := filesystem_of(home)).is_network:
-            raise LocalError(
-                f"{state_option}: on a network file system ({kind.type}); "
-                "the state file must be on a local disk",
-                hint="name a file on a local disk, or leave --state out",
-            )
-        note = f"The state is in {state_option}, as --state says."
-    elif why := _why_not_below(root, folder, disk, service or bool(env.get("STATE_DIRECTORY"))):
-        home = _state_home(env)
-        if (kind := filesystem_of(home)).is_network:
-            home, saved_in = _scratch(env, filesystem_of), folder or home
-            note = (
-                f"The state is kept in {saved_in} and used as a copy in {home}, because {why} "
-                f"and the user's state folder is on a network file system ({kind.type})."
-            )
-        else:
-            note = f"The state is in {home}, because {why}."
-    else:
-        assert folder is not None
-        home = folder
-
-    home = Path(os.path.realpath(home))
-    if home.is_relative_to(root) and not home.is_relative_to(root / RESERVED):
-        raise UsageError(
-            f"{home}: inside the root {root}; the state file would be synced itself",
-            hint=f"name a file outside of the root, or in {root / RESERVED}: `--state FILE`",
-        )
-    # A saved copy keeps the names that the state would have in its folder.
-    names = saved_in or home
-    prefix = "" if names == folder else stem
-    remotes = names / (f"{prefix}.remotes" if prefix else "remotes")
-    if state_option is not None:
-        state_file = Path(os.path.realpath(state_option))
-        remotes = home / f"{state_file.name}.remotes"
-        name = state_file.name
-    else:
-        name = _state_name(remotes, remote_key, prefix or "state")
-        state_file = home / (f"{stem}-{name}" if saved_in else name)
-    if folder is not None:
-        root_lock = folder / "lock"
-    else:
-        # By device and inode, so that other spellings and bind mounts of the root meet.
-        with local_error(f"{root}: cannot be looked at"):
-            here = root.stat()
-        root_lock = home / f"root-{here.st_dev:x}-{here.st_ino:x}.lock"
-    return Place(
-        root=root,
-        state_file=state_file,
-        work_copy_of=saved_in / name if saved_in else None,
-        root_lock=root_lock,
-        state_lock=state_file.with_name(f"{state_file.name}.lock"),
-        host_lock=saved_in / f"{name}.lock.host" if saved_in else None,
-        remotes=remotes,
-        folder=folder,
-        parts=folder / "parts" if folder else None,
-        trash=folder / "trash" if folder else None,
-        marker=folder / "marker" if folder else None,
-        note=note,
-        granularity_ns=disk.time_granularity_ns,
-    )
-
-
-def _own_folder(root: Path) -> Path | None:
-    """The folder below the root, if we may write there."""
-    folder = root / RESERVED
-    try:
-        mode = folder.lstat().st_mode
-    except FileNotFoundError:
-        return folder if os.access(root, os.W_OK | os.X_OK, effective_ids=True) else None
-    except OSError:
-        return None
-    if not stat.S_ISDIR(mode):
-        raise LocalError(
-            f"{folder}: not a directory; the name belongs to fwsync",
-            hint="rename it, then run again",
-        )
-    return folder if os.access(folder, os.W_OK | os.X_OK, effective_ids=True) else None
-
-
-def _why_not_below(root: Path, folder: Path | None, disk: FileSystem, service: bool) -> str:
-    if service:
-        return "this is a service with a state folder of its own"
-    if folder is None:
-        return f"nothing may be written below {root}"
-    if disk.is_network:
-        return f"{root} is on a network file system ({disk.type})"
-    return ""
-
-
-def _state_home(env: Mapping[str, str]) -> Path:
-    # Sources: systemd.exec(5), StateDirectory=; XDG Base Directory 0.8: relative is invalid
-    if service := env.get("STATE_DIRECTORY", "").split(":")[0]:
-        return Path(service)
-    if (xdg := env.get("XDG_STATE_HOME", "")).startswith("/"):
-        return Path(xdg) / "fwsync"
-    if home := env.get("HOME"):
-        return Path(home) / ".local" / "state" / "fwsync"
-    raise LocalError(
-        "there is no place for the state file: HOME is not set",
-        hint="set HOME or XDG_STATE_HOME, or name a file on a local disk: `--state FILE`",
-    )
-
-
-def _scratch(env: Mapping[str, str], filesystem_of: Callable[[Path], FileSystem]) -> Path:
-    """A folder of our own in the temporary folder, which others may write to as well."""
-    home = Path(env.get("TMPDIR") or "/tmp") / f"fwsync-{os.getuid()}"  # noqa: S108 - checked
-    if (kind := filesystem_of(home)).is_network:
-        raise LocalError(
-            f"{home}: on a network file system ({kind.type}), as are the root and the home; "
-            "the state file needs a local disk while it is in use",
-            hint="set TMPDIR to a folder on a local disk of this machine, or use `--state FILE`",
-        )
-    _check_private(home)
-    return home
-
-
-def _check_private(home: Path) -> None:
-    """Refuse a folder that another user has put where ours would be."""
-    with contextlib.suppress(FileNotFoundError):
-        found = home.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise LocalError(
-                f"{home}: not a private directory of ours",
-                hint="remove it, or set TMPDIR to another folder on a local disk",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRemote:
-    """A remote that has a state file here."""
-
-    state_name: str  #: of its state file
-    key: str  #: what never changes for it
-    name: str  #: for people: group/project
-    gone: bool = False  #: it is there no more, and another one bears its name
-
-    def answers_to(self, text: str) -> bool:
-        """True if it may be meant by a name, or by ``<id:…>``, the end of its key."""
-        return text in (self.name, f"<id:{self.key.rpartition(' ')[2]}>")
-
-
-def known_remotes(remotes: Path) -> list[KnownRemote]:
-    """The remotes of a root, in the order they were first used here."""
-    try:
-        lines = remotes.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    parts = [line.split("\t") for line in lines if "\t" in line]
-    return [
-        KnownRemote(one[0], one[1], one[2] if len(one) > 2 else one[1], one[3:] == ["gone"])
-        for one in parts
-    ]
-
-
-def register(place: Place, remote_key: str, name: str = "", *, gone: Collection[str] = ()) -> None:
-    """Note that this remote has this state file; the caller holds the root's lock.
-
-    Args:
-        place: of the remote.
-        remote_key: as for :func:`locate`.
-        name: for people.
-        gone: the keys of remotes that are no more, and that this one replaces. They keep
-            their state files, so that no other remote is ever given one of these.
-    """
-    if remote_key != " ".join(remote_key.splitlines()) or "\t" in remote_key:
-        raise ValueError("a remote's key is one line without tabs")
-    shown = " ".join(name.split()) or remote_key  # a label may hold anything
-    state_name = (place.work_copy_of or place.state_file).name
-    ours = KnownRemote(state_name, remote_key, shown)
-    before = known_remotes(place.remotes)
-    known = [replace(one, gone=True) if one.key in gone else one for one in before]
-    if ours not in known:
-        known = [one for one in known if one.state_name != state_name] + [ours]
-    if known != before:
-        lines = [
-            f"{one.state_name}\t{one.key}\t{one.name}" + ("\tgone\n" if one.gone else "\n")
-            for one in known
-        ]
-        with local_error(f"{place.remotes}: cannot be written"):
-            _write_aside(place.remotes, "".join(lines))
-
-
-def _state_name(remotes: Path, remote_key: str | None, stem: str) -> str:
-    known = known_remotes(remotes)
-    for one in known:
-        if one.key == remote_key:
-            return one.state_name
-    meant = [
-        one for one in known if not one.gone and (remote_key is None or one.answers_to(remote_key))
-    ]
-    if len(meant) == 1:
-        return meant[0].state_name
-    if meant:
-        names = [one.name for one in meant]
-        shown = [
-            one.name if names.count(one.name) == 1 else f"{one.name} ({one.key})" for one in meant
-        ]
-        raise UsageError(
-            f"{remotes.parent.parent}: is kept in step with more than one project: "
-            + ", ".join(shown),
-            hint="name the one that is meant: GROUP/PROJECT, or <id:…> where two share a name",
-        )
-    if remote_key is None or all(one.state_name != f"{stem}.db" for one in known):
-        return f"{stem}.db"
-    return f"{stem}-{short_name(remote_key)[:8]}.db"
-
-
-def restore_work_copy(place: Place) -> None:
-    """Put the saved state in place for this run; the caller holds the locks.
-
-    The saved copy is the state. What an earlier run has left in the temporary folder is
-    dropped even if it knew more: another host may have gone on since.
-
-    Raises:
-        LocalError: no space, or the saved copy cannot be read.
-    """
-    if place.work_copy_of is None:
-        return
-    file = place.state_file
-    with local_error(f"{place.work_copy_of}: the saved state cannot be copied to {file.parent}"):
-        make_folder(file.parent, place.root)
-        _check_private(file.parent)
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            file.with_name(file.name + suffix).unlink(missing_ok=True)
-        if place.work_copy_of.exists():
-            aside = file.with_name(f"{file.name}.restored")
-            aside.unlink(missing_ok=True)
-            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            shutil.copyfile(place.work_copy_of, aside)
-            aside.replace(file)
 
 
 # ------------------------------------------------------------------------------ small hands
@@ -493,7 +282,7 @@ def local_error(what: str) -> Iterator[None]:
         raise LocalError(f"{what} ({error.strerror or error})") from error
 
 
-def _write_aside(target: Path, text: str) -> None:
+def write_aside(target: Path, text: str) -> None:
     """A small text file, whole or not there, durably."""
     aside = target.with_name(f"{target.name}.new")
     aside.unlink(missing_ok=True)

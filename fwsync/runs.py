@@ -11,31 +11,33 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fwsync import locks, roots
+from fwsync import locks, roots, whereabouts
 from fwsync.config import environment
 from fwsync.engine import Settle
 from fwsync.errors import Exit, FwsyncError, UsageError
+from fwsync.held_state import copy_state
 from fwsync.localfs import disk_errors
-from fwsync.model import Mode, Problem, Report, Verb
+from fwsync.model import Mode, Problem, RelPath, Report, Verb
 from fwsync.plan import Plan
 from fwsync.progress import NoProgress, Progress
+from fwsync.scopes import PROJECT_NAME
 from fwsync.sessions import (
     COMMANDS,
-    PROJECT_NAME,
     Flags,
     Session,
-    copy_state,
     open_session,
-    renew_scope,
     settings_of,
 )
+from fwsync.sources import Said, say_nothing
+from fwsync.space import shortage
 from fwsync.state import OpenProblem, Run, State, open_state
+from fwsync.threads import in_thread
 
 T = TypeVar("T")
 
@@ -46,6 +48,7 @@ class Planned:
 
     plan: Plan
     problems: tuple[Problem, ...]
+    said: Mapping[RelPath, Said] = field(default_factory=dict)  #: of the files that would go up
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Status:
     last: Run | None = None
     problems: list[OpenProblem] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    uploads: int = 0  #: begun and not ended
     holder: str = ""  #: the process that works on the root now, if any
 
     @property
@@ -83,6 +87,7 @@ class Status:
             "last_exit_code": last.exit_code if last else None,
             "problems": [{"path": one.path, "message": one.message} for one in self.problems],
             "conflicts": self.conflicts,
+            "uploads": self.uploads,
             "holder": self.holder,
             "halted": self.halted,
         }
@@ -129,7 +134,6 @@ async def _run(
 ) -> Report:
     try:
         async with open_session(mode, folder, target, flags, config, progress=progress) as session:
-            await renew_scope(session, progress)
             return await recorded_cycle(session, COMMANDS[mode])
     finally:
         progress.close()
@@ -141,25 +145,36 @@ async def recorded_cycle(session: Session, command: str, settle: Settle | None =
     Args:
         session: open.
         command: for the history.
-        settle: picks folders that are not quiet yet.
+        settle: picks folders that are not quiet yet; who has one goes on with more cycles.
     """
     state = session.state
     started_ns = time.time_ns()
     number = await state.call(State.begin_run, command, session.scope.name)
-    code = Exit.INTERRUPTED
+    code: int | None = None  # a run that ends by a defect of ours leaves none
     report = Report()
     try:
         with disk_errors():
-            report = await session.engine.cycle(settle)
+            report = await session.engine.cycle(settle, goes_on=settle is not None)
+            await session.extras.follow(report)
+        report.problem_list += session.remote.asides
+        session.remote.asides.clear()
+        report.problem_list += session.remote.strays.problems
+        report.notes += session.remote.strays.notes
+        session.remote.strays.clear()
         code = report.exit_code
-        # What is no problem any more need not be told again.
-        await state.call(State.drop_problems, not_seen_since_ns=started_ns)
+        if not session.remote.selection.is_set:
+            # What is no problem any more need not be told again; what was not looked at may be.
+            await state.call(State.drop_problems, not_seen_since_ns=started_ns)
     except FwsyncError as error:
         code = error.exit_code
         raise
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        code = Exit.INTERRUPTED
+        raise
     finally:
         _complete(report, session, command)
-        await state.call(State.end_run, number, int(code), _counts(report))
+        if code is not None:
+            await state.call(State.end_run, number, int(code), _counts(report))
     return report
 
 
@@ -174,6 +189,7 @@ def _complete(report: Report, session: Session, command: str) -> None:
 def _counts(report: Report) -> dict[str, Any]:
     names = (
         "uploaded", "downloaded", "deleted", "renamed", "adopted", "skipped", "conflicts",
+        "sidecars",
         "problems", "bytes", "requests", "held", "halted", "plan_id",
     )  # fmt: skip
     return {name: getattr(report, name) for name in names}
@@ -204,9 +220,25 @@ async def _plan(
         async with open_session(
             mode, root, target, flags, config, progress=progress, only_look=True
         ) as session:
-            await renew_scope(session, progress)
             view = await session.engine.look()
-            return Planned(view.plan, view.problems)
+            beside = await session.extras.look()
+            plan = replace(view.plan, carry_out=(*view.plan.carry_out, *beside.decisions))
+            said = await _said(session, view.plan)
+            if lack := await in_thread(shortage, folder, plan.carry_out):
+                progress.note(lack)
+            problems = (*view.problems, *beside.problems, *session.remote.asides)
+            return Planned(plan, problems, said)
+
+
+async def _said(session: Session, plan: Plan) -> dict[RelPath, Said]:
+    """What the server would be told of each file, besides its name and bytes."""
+    if session.describe is say_nothing:
+        return {}
+    return {
+        one.path: await session.describe(one.local)
+        for one in plan.carry_out
+        if one.verb is Verb.UPLOAD and one.local is not None
+    }
 
 
 @contextlib.contextmanager
@@ -259,9 +291,9 @@ async def _verify(
         only_look=True,
         command="verify",
     ) as session:
-        await renew_scope(session, progress)
         if deep:
             await session.state.call(State.forget_hashes)
+            await session.state.call(lambda state: state.extras.forget_hashes())
         view = await session.engine.look()
         report = Report(files=view.files, problem_list=list(view.problems))
         for decision in view.plan.decisions:
@@ -271,6 +303,7 @@ async def _verify(
             elif decision.verb is not Verb.ADOPT:
                 report.difference_list.append(Problem(decision.path, decision.reason))
         report.difference_list += await session.state.call(_held_before)
+        (await session.extras.look()).differ(report)
         _complete(report, session, "verify")
         return report
 
@@ -298,7 +331,7 @@ def read_status(
     """
     settings = settings_of(flags, config)
     root = roots.prepare_root(folder)
-    place = roots.locate(root, target, state_option=settings.state, env=environment())
+    place = whereabouts.locate(root, target, state_option=settings.state, env=environment())
     source = place.work_copy_of or place.state_file
     if not source.exists():
         raise UsageError(
@@ -321,5 +354,6 @@ def read_status(
                 last=runs[0] if runs else None,
                 problems=state.problems(),
                 conflicts=[one.path for one in state.conflicts()],
+                uploads=len(state.uploads.paths()),
                 holder=locks.holder_of(place),
             )

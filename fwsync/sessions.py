@@ -10,43 +10,59 @@ import asyncio
 import contextlib
 import os
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import aiofiles
-
-from fwsync import localfs, locks, roots
+from fwsync import extras_asked, localfs, policies, roots, scopes, selection_asked, whereabouts
+from fwsync.audit import AuditLog
 from fwsync.config import Arguments, Settings, environment, load_settings
+from fwsync.deid import Deid
+from fwsync.deid_preview import Preview
+from fwsync.describing import Describer
 from fwsync.engine import Engine
-from fwsync.errors import Forbidden, Halted, LocalError, RemoteError, UsageError
-from fwsync.executor import Policy
+from fwsync.errors import FwsyncError, LocalError
+from fwsync.executor import PARTS, Review, agree
+from fwsync.extras_compared import Extras
+from fwsync.filters import Filters
+from fwsync.held_state import own_state, state_copy
 from fwsync.keys import ApiKey, find_key
-from fwsync.layout import DEFAULT_TEMPLATE, Layout, label_of
-from fwsync.model import Mode, RelPath, Unknown
-from fwsync.plan import DeleteLimits
+from fwsync.layout import Layout
+from fwsync.ledger import StateLedger
+from fwsync.limits import MOST_WORKERS
+from fwsync.model import Mode, NamePolicy
+from fwsync.namebook import StateNames
+from fwsync.placebook import StatePlaces
+from fwsync.placements import (
+    Told,
+    check_many_projects,
+    lacking_projects,
+    layout_of,
+    open_hook,
+    placement_of,
+    read_layout,
+    reader_of,
+    speaking_of,
+)
+from fwsync.placing import Placement, Placer
+from fwsync.ports import RouteName
 from fwsync.progress import Progress
-from fwsync.reconcile import Rules
-from fwsync.remotes.flywheel import Flywheel, Project, project_by_id, resolve_project
+from fwsync.remotes.connect import Connection, Door, SiteRemote
+from fwsync.remotes.flywheel import Flywheel
+from fwsync.remotes.flywheel_names import Names
 from fwsync.remotes.http import Api
-from fwsync.settle import ignore_rules
-from fwsync.state import State, StateThread, open_state
+from fwsync.remotes.routes.choose import Ways, check_form, check_route
+from fwsync.reviews import Asking, review_of
+from fwsync.selection import EVERYTHING, Selection
+from fwsync.sources import Describe, say_nothing
+from fwsync.state import StateThread
+from fwsync.threads import in_thread
+from fwsync.unpacking.finish import not_finished
 
 #: How long a run goes on with no progress at all, in seconds, unless it is set.
 PATIENCE_S = 60.0
-
-#: How often a state that is used as a copy is saved to where it belongs, in seconds.
-SAVE_EVERY_S = 60.0
-
-#: Settings that a state keeps for its root.
-_PROJECT_ID, PROJECT_NAME, _LAYOUT, _ROOT_ID = "project", "project_name", "layout", "root_id"
-
-#: In place of a project's id: the layout says which projects there are.
-_WHOLE_SITE = "*"
 
 COMMANDS = {Mode.UP: "push", Mode.DOWN: "pull", Mode.BOTH: "sync"}
 
@@ -57,29 +73,20 @@ Flags = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """What on the server a root is kept in step with."""
-
-    id: str  #: the project's, or a sign for all projects that the root's folders name
-    name: str  #: for people
-    projects: tuple[Project, ...] = ()  #: empty: found from the folders, see renew_scope
-    group: str | None = None
-    label: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Session:
     """Everything a run needs, open."""
 
     engine: Engine
     state: StateThread
     place: roots.Place
-    scope: Scope
+    scope: scopes.Scope
     settings: Settings
     mode: Mode
     api: Api
-    remote: Flywheel
-    told: set[str] = field(default_factory=set)  #: what need not be said again
+    site: Connection
+    remote: SiteRemote
+    extras: Extras  #: what stands beside the user's files
+    describe: Describe = say_nothing  #: what the server is told of a file
 
 
 # ------------------------------------------------------------------------------ the parts
@@ -114,9 +121,11 @@ async def open_api(
         key.secret,
         ca_file=environment().get("FW_SSL_CERT_FILE") or None,
         patience_s=patience_s,
-        in_flight=max(16, settings.transfers or 0),
+        in_flight=max(MOST_WORKERS, settings.transfers or 0),
     ) as api:
         api.tell = tell
+        if settings.bwlimit is not None:
+            api.throttle.set(settings.bwlimit)
         yield api
 
 
@@ -149,355 +158,336 @@ async def open_session(
     Raises:
         FwsyncError: it cannot start.
     """
-    settings = settings_of(flags, config)
+    settings = policies.for_command(command, settings_of(flags, config), progress.note)
+    policies.check(mode, settings, command)
     if mode is not Mode.DOWN or os.path.lexists(folder):  # noqa: ASYNC240 - one look, at the start
         roots.prepare_root(folder)  # what is wrong here is said before the server is asked
-    if settings.layout:
-        Layout.parse(settings.layout, group="any", project="any")
-    left_out = [*partial_names, *await _filters(settings)]
+    told = await read_layout(settings, mode, command)
+    filters = await policies.filters_of(settings, partial_names)
     target = target or settings.project or _profile_project(settings, folder)
+    target, below = selection_asked.project_and_rest(target, mode, command)
+    key = _find_key(settings, progress)
+    async with contextlib.AsyncExitStack() as stack:
+        deid = await stack.enter_async_context(open_hook(settings, mode, command))
+        api = await stack.enter_async_context(open_api(key, settings, tell=progress.note))
+        door = Door(api)
+        await _check_route(door, settings, writes=mode is not Mode.DOWN and not only_look)
+        may_create = _may_create(mode, command)
+        scope = await scopes.named_scope(
+            door, settings, target, pretend=only_look, may_create=may_create
+        )
+        selection = await _choose(door, settings, scope, below)
+        await extras_asked.check_extras(door, settings, told, mode)
+        await _check_audit_log(settings, folder)
+        made = stack.enter_context(roots.Made())
+        if mode is Mode.DOWN and not only_look and scope is not None:
+            made.folders += _make_root(door, folder, scope, settings, told)
+        root = roots.prepare_root(folder)
+        place, scope = _placed_scope(door, root, scope, settings, told, mode)
+        if place.note:
+            progress.note(place.note)
+        own = state_copy(place) if only_look else own_state(place, command or COMMANDS[mode])
+        state = await stack.enter_async_context(own)
+        made.has_state = True
+        if scope is None:
+            scope = await scopes.remembered_scope(door, state, root, may_create=may_create)
+        await scopes.check_same_project(state, place, scope)
+        layout = await layout_of(state, settings, told, scope.group, scope.label)
+        placement = await placement_of(state, settings, told, layout, root, mode, command, deid)
+        if not only_look:
+            await scopes.remember(state, place, door, scope)
+        root_fd = _open_root(root, stack)
+        if not only_look:
+            await _finish_packs(root_fd, progress)
+        site = await door.open()
+        remote = site.remote(
+            scope.projects,
+            layout,
+            _ways(settings, None if only_look else state),
+            await _names(state, settings, root_fd),
+        )
+        remote.selection = selection
+        placer = _placer(state, placement, layout, remote)
+        describe = _describe(root_fd, layout, settings, remote, placer)
+        asks = Asking(
+            site,
+            remote,
+            layout,
+            state,
+            reader_of(root, settings, placement, deid),
+            progress.note,
+            only_look=only_look,
+        )
+        policy = replace(
+            policies.policy_of(mode, settings, flags, filters),
+            describe=describe,
+            audit=await _audit_log(settings, scope, stack, only_look=only_look),
+            review=await _review(asks, settings, root_fd, deid, reads=_only_reads(mode, command)),
+            deid=deid,
+            before_listing=_finding(asks, scope, placement, root, settings, filters),
+            reach=selection_asked.named(settings, remote.reach) if selection.is_set else None,
+        )
+        extras = await extras_asked.open_extras(
+            extras_asked.Asking(
+                root,
+                root_fd,
+                state,
+                remote,
+                policy,
+                progress,
+                placer,
+                is_whole=not selection.is_set,
+            ),
+            settings,
+            mode,
+            command,
+        )
+        yield Session(
+            Engine(
+                root=root,
+                root_fd=root_fd,
+                state=state,
+                reader=remote,
+                writer=None if mode is Mode.DOWN else remote,
+                layout=layout,
+                policy=policy,
+                progress=progress,
+                host=socket.gethostname().partition(".")[0] or "host",
+                placer=placer,
+            ),
+            state,
+            place,
+            scope,
+            settings,
+            mode,
+            api,
+            site,
+            remote,
+            extras,
+            describe,
+        )
+
+
+async def _names(state: StateThread, settings: Settings, root_fd: int) -> Names:
+    """What the server calls otherwise, and what it is called here."""
+    return await StateNames(state).names(
+        beforehand=settings.names is NamePolicy.PLATFORM,
+        folds=localfs.folds_case(root_fd, roots.RESERVED),
+    )
+
+
+def _open_root(root: Path, stack: contextlib.AsyncExitStack) -> int:
+    """A descriptor of the root, closed with the rest."""
+    root_fd = localfs.open_root(root)
+    stack.callback(os.close, root_fd)
+    return root_fd
+
+
+def _find_key(settings: Settings, progress: Progress) -> ApiKey:
+    """The key of this run; what is doubtful about it is said."""
     found = find_key(key_file=settings.api_key_file, env=environment())
     if found.warning:
         progress.note(f"warning: {found.warning}")
-    async with contextlib.AsyncExitStack() as stack:
-        api = await stack.enter_async_context(open_api(found.key, settings, tell=progress.note))
-        may_create = _may_create(mode, command)
-        scope = await _named_scope(api, settings, target, pretend=only_look, may_create=may_create)
-        make = mode is Mode.DOWN and not only_look and scope is not None
-        root = roots.prepare_root(folder, create=make)
-        place = roots.locate(
-            root,
-            f"{api.url.origin()} {scope.id}" if scope else None,
-            state_option=settings.state,
-            env=environment(),
+    return found.key
+
+
+async def _choose(
+    door: Door, settings: Settings, scope: scopes.Scope | None, below: tuple[str, ...]
+) -> Selection:
+    """What is selected; nobody is asked where nothing is."""
+    if not settings.selecting and not below:
+        return EVERYTHING
+    project = scope.projects[0] if scope is not None and scope.projects else None
+    return await selection_asked.choose(await door.open(), settings, project, below)
+
+
+def _make_root(
+    door: Door, folder: Path, scope: scopes.Scope, settings: Settings, told: Told
+) -> list[Path]:
+    """Make the folder that a pull begins with; none for a scope that is refused.
+
+    Returns:
+        What was made, the deepest first.
+    """
+    if scope.is_whole_site and not os.path.lexists(folder):
+        _scope_by_layout(door, folder, settings, told)
+        check_many_projects(told)
+    made = roots.missing(folder)
+    try:
+        roots.prepare_root(folder, create=True)
+    except FwsyncError:
+        roots.remove_made(made)
+        raise
+    return made
+
+
+def _place(
+    door: Door, root: Path, scope: scopes.Scope | None, settings: Settings, mode: Mode
+) -> roots.Place:
+    """Where the state of a root lies; without a scope, of the only one that is known there."""
+    key = scopes.key_of(door, scope) if scope is not None else None
+    place = whereabouts.locate(root, key, state_option=settings.state, env=environment())
+    if scope is not None and not (place.work_copy_of or place.state_file).exists():
+        scopes.check_not_mixed(place, scope, mode)
+    return place
+
+
+def _placed_scope(
+    door: Door,
+    root: Path,
+    scope: scopes.Scope | None,
+    settings: Settings,
+    told: Told,
+    mode: Mode,
+) -> tuple[roots.Place, scopes.Scope | None]:
+    """Where the state lies; and the scope, where nothing but the layout names one."""
+    place = _place(door, root, scope, settings, mode)
+    is_new = not (place.work_copy_of or place.state_file).exists()
+    if is_new and (scope is None or scope.is_whole_site):
+        scope = _scope_by_layout(door, root, settings, told)
+        place = _place(door, root, scope, settings, mode)
+    return place, scope
+
+
+def _scope_by_layout(door: Door, root: Path, settings: Settings, told: Told) -> scopes.Scope:
+    """The scope of a root that nothing is known of, where the call names no one project.
+
+    Raises:
+        UsageError: the layout names none either.
+    """
+    lacking = lacking_projects(settings, told)
+    if lacking is not None:
+        raise scopes.no_project_yet(root, lacking)
+    return scopes.whole_site(door)
+
+
+def _finding(
+    asks: Asking,
+    scope: scopes.Scope,
+    placement: Placement | None,
+    root: Path,
+    settings: Settings,
+    filters: Filters,
+) -> scopes.NamedProjects | None:
+    """What finds the projects of a scope before they are listed; None: they are known."""
+    if not scope.is_whole_site:
+        return None
+    return scopes.NamedProjects(
+        root,
+        asks.site,
+        asks.remote,
+        asks.layout,
+        asks.state,
+        asks.tell,
+        by_folders=filters if placement is None or placement.by_folders else None,
+        create=settings.create_project,
+        pretend=asks.only_look,
+    )
+
+
+def _placer(
+    state: StateThread, placement: Placement | None, layout: Layout, remote: SiteRemote
+) -> Placer | None:
+    """What says where files go that do not lie by the layout; None: all do."""
+    if placement is None:
+        return None
+    if placement.is_told and isinstance(remote, Flywheel):
+        remote.told = StatePlaces(state)
+    return Placer(state, placement, layout)
+
+
+def _describe(
+    root_fd: int, layout: Layout, settings: Settings, remote: SiteRemote, placer: Placer | None
+) -> Describe:
+    """What says what the server is told of a file; nobody is asked where nothing can be said."""
+    speaking = speaking_of(settings)
+    if placer is None and not speaking:
+        return say_nothing
+    first = placer.describe if placer is not None else say_nothing
+    return Describer(root_fd, layout, speaking, remote.asides.append, first).describe
+
+
+async def _review(
+    asks: Asking, settings: Settings, root_fd: int, deid: Deid | None, *, reads: bool
+) -> Review:
+    """What looks at the plans of a session."""
+    review = agree if reads else await review_of(asks, settings)
+    if deid is not None and asks.only_look:
+        return Preview(deid, root_fd, asks.tell, review)
+    return review
+
+
+async def _finish_packs(root_fd: int, progress: Progress) -> None:
+    """Put in place what a run that was killed had begun to unpack."""
+    for problem in await in_thread(not_finished, root_fd, PARTS):
+        progress.note(f"{problem.path}: {problem.message}")
+
+
+async def _check_audit_log(settings: Settings, folder: Path) -> None:
+    """See that the log can be where it is wanted, before a folder is made for it.
+
+    Raises:
+        UsageError: it would be synced itself. LocalError: its folder is not there.
+    """
+    if settings.audit_log is None:
+        return
+    root, file = await asyncio.to_thread(_resolved, folder, settings.audit_log)
+    whereabouts.check_not_synced(root, file, "the audit log", "--audit-log")
+    is_ours = file.parent == root / roots.RESERVED  # made with the root
+    if not is_ours and not await asyncio.to_thread(file.parent.is_dir):
+        raise LocalError(
+            f"{settings.audit_log}: the audit log cannot be written: {file.parent} is no folder",
+            hint="name another file by --audit-log",
         )
-        if scope is None and not (place.work_copy_of or place.state_file).exists():
-            raise _no_project_yet(root)
-        if place.note:
-            progress.note(place.note)
-        own = state_copy(place) if only_look else _own_state(place, command or COMMANDS[mode])
-        state = await stack.enter_async_context(own)
-        if scope is None:
-            scope = await _remembered_scope(api, state, root, may_create=may_create)
-        await _check_same_project(state, place, scope)
-        layout = await _layout(state, settings, scope)
-        if not only_look:
-            await _remember(state, place, api, scope, layout)
-        root_fd = localfs.open_root(root)
-        stack.callback(os.close, root_fd)
-        remote = Flywheel(api, scope.projects, layout)
-        engine = Engine(
-            root=root,
-            root_fd=root_fd,
-            state=state,
-            reader=remote,
-            writer=None if mode is Mode.DOWN else remote,
-            layout=layout,
-            policy=_policy(mode, settings, flags, left_out),
-            progress=progress,
-            host=socket.gethostname().partition(".")[0] or "host",
-        )
-        yield Session(engine, state, place, scope, settings, mode, api, remote)
+
+
+def _resolved(folder: Path, file: Path) -> tuple[Path, Path]:
+    """The real paths of a root, which need not be there yet, and of a file but for its name."""
+    return Path(os.path.realpath(folder)), file.absolute().parent.resolve() / file.name
+
+
+async def _audit_log(
+    settings: Settings,
+    scope: scopes.Scope,
+    stack: contextlib.AsyncExitStack,
+    *,
+    only_look: bool,
+) -> AuditLog | None:
+    if settings.audit_log is None:
+        return None
+    if only_look:
+        return None
+    target = "" if scope.is_whole_site else scope.name
+    audit = await asyncio.to_thread(AuditLog, settings.audit_log, target)
+    stack.callback(audit.close)
+    return audit
+
+
+def _only_reads(mode: Mode, command: str) -> bool:
+    """True for the commands that send nothing, nor say what would be sent."""
+    return mode is Mode.DOWN or command in ("verify", "cleanup")
+
+
+async def _check_route(door: Door, settings: Settings, *, writes: bool) -> None:
+    """Refuse a way up that the site, or this key, does not have, before anything is made there."""
+    if not writes or settings.route is RouteName.AUTO:
+        return
+    site = await door.open()
+    check_route(site.site, settings.route)
+    if settings.route is RouteName.FORM:
+        check_form(settings.form, await site.check_login())
+
+
+def _ways(settings: Settings, state: StateThread | None) -> Ways:
+    """The ways up that are taken; begun uploads are kept in the state, where there is one."""
+    return Ways(settings.route, settings.form, None if state is None else StateLedger(state))
 
 
 def _may_create(mode: Mode, command: str) -> bool:
     """True for the commands that have ``--create-project``."""
-    return command == "watch" or (command != "verify" and mode is not Mode.DOWN)
-
-
-async def _named_scope(
-    api: Api, settings: Settings, target: str | None, *, pretend: bool, may_create: bool
-) -> Scope | None:
-    """The scope that the call names; None: the root has to know."""
-    if target is not None:
-        project = await resolve_project(
-            api,
-            target,
-            create_project=settings.create_project,
-            pretend=pretend,
-            may_create=may_create,
-        )
-        if not project.id:  # it would be made: nothing is in it
-            return Scope("", str(project), (), project.group, project.label)
-        return Scope(project.id, str(project), (project,), project.group, project.label)
-    if settings.layout and settings.layout.startswith("{group}"):
-        return Scope(_WHOLE_SITE, f"all projects at {api.url.host}")
-    return None
-
-
-async def _remembered_scope(api: Api, state: StateThread, root: Path, *, may_create: bool) -> Scope:
-    """The scope that a root belongs to since its first run."""
-    known = await state.call(State.setting, _PROJECT_ID)
-    if known is None:
-        raise _no_project_yet(root)
-    if known == _WHOLE_SITE:
-        return Scope(_WHOLE_SITE, f"all projects at {api.url.host}")
-    project = await project_by_id(api, known)
-    if project is None:
-        name = await state.call(State.setting, PROJECT_NAME)
-        raise UsageError(
-            f"{root}: its project {name or ''} (<id:{known}>) is not at {api.url.origin()}",
-            hint="name the project that is meant once more, as GROUP/PROJECT"
-            + ("; --create-project makes it" if may_create else ""),
-        )
-    return Scope(project.id, str(project), (project,), project.group, project.label)
-
-
-def _no_project_yet(root: Path) -> UsageError:
-    return UsageError(
-        f"{root}: belongs to no project yet",
-        hint="name it once: fwsync push DIR GROUP/PROJECT, fwsync pull GROUP/PROJECT DIR, …; "
-        "or use a layout that begins with {group}/{project}",
-    )
-
-
-async def _check_same_project(state: StateThread, place: roots.Place, scope: Scope) -> None:
-    """What was agreed with one project says nothing about another: it would read as deletions.
-
-    Raises:
-        UsageError: the state is another project's: by ``--state``, or without ``remotes``.
-    """
-    known = await state.call(State.setting, _PROJECT_ID)
-    if known not in (None, scope.id):
-        name = await state.call(State.setting, PROJECT_NAME)
-        raise UsageError(
-            f"{place.work_copy_of or place.state_file}: the state of {name} (<id:{known}>), "
-            f"and not of {scope.name}",
-            hint="name another file by --state, or move this one away",
-        )
-
-
-async def _remember(
-    state: StateThread, place: roots.Place, api: Api, scope: Scope, layout: Layout
-) -> None:
-    key = f"{api.url.origin()} {scope.id}"
-    roots.register(place, key, scope.name, gone=await _replaced(api, place, key, scope))
-    await state.call(State.set_setting, _PROJECT_ID, scope.id)
-    await state.call(State.set_setting, PROJECT_NAME, scope.name)
-    await state.call(State.set_setting, _LAYOUT, layout.template)
-
-
-async def _replaced(api: Api, place: roots.Place, key: str, scope: Scope) -> list[str]:
-    """The keys of projects that bore this name at this site, and are there no more."""
-    site = f"{api.url.origin()} "
-    found = []
-    for one in roots.known_remotes(place.remotes):
-        if one.gone or one.key == key or one.name != scope.name or not one.key.startswith(site):
-            continue
-        with contextlib.suppress(RemoteError):  # not ours to see, or not now: it may be there
-            if await project_by_id(api, one.key.removeprefix(site)) is None:
-                found.append(one.key)
-    return found
-
-
-async def renew_scope(session: Session, progress: Progress) -> None:
-    """Find the projects that the root's folders name, where the layout yields them.
-
-    A folder for which there is no project is said so and left alone: its files are
-    problems of the run, and are sent when the project is there.
-    """
-    if session.scope.id != _WHOLE_SITE:
-        return
-    known = {(one.group, one.label): one for one in session.remote.projects}
-    create = session.settings.create_project
-    unseen: list[Unknown] = []
-    named = await asyncio.to_thread(_named_on_disk, session.place.root)
-    agreed = await session.state.call(_named_in_base)
-    for folder in sorted(named | agreed):
-        labels = label_of(folder[0]), label_of(folder[1])
-        if labels in known or labels[0] is None or labels[1] is None:
-            continue
-        target = f"{labels[0]}/{labels[1]}"
-        try:
-            # What is only known from before is not made anew: its folder is gone here.
-            project = await resolve_project(
-                session.api, target, create_project=create and folder in named
-            )
-        except (UsageError, Forbidden) as error:
-            # Not asked is not gone: nothing is concluded about what lies there.
-            path = RelPath("/".join(folder))
-            unseen.append(Unknown(path, error.message, expected=folder not in named))
-            if error.message not in session.told:
-                session.told.add(error.message)
-                progress.note(error.message)
-        else:
-            known[project.group, project.label] = project
-    session.remote.projects = tuple(known.values())
-    session.remote.unseen = tuple(unseen)
-
-
-def _named_in_base(state: State) -> set[tuple[str, str]]:
-    """The group's and project's folder of every file that both sides agreed on."""
-    found: set[tuple[str, str]] = set()
-    for entry in state.base_entries():
-        parts = entry.path.split("/", 2)
-        if len(parts) == 3:
-            found.add((parts[0], parts[1]))
-    return found
-
-
-def _named_on_disk(root: Path) -> set[tuple[str, str]]:
-    """The folders two levels below the root: a group's, and in it a project's."""
-    return {(group.name, project.name) for group in _folders(root) for project in _folders(group)}
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [
-        one
-        for one in folder.iterdir()
-        if not one.name.startswith(".") and not one.is_symlink() and one.is_dir()
-    ]
+    return command == "watch" or not _only_reads(mode, command)
 
 
 def _profile_project(settings: Settings, folder: Path) -> str | None:
     profile = settings.profile_of(folder)
     return profile.project if profile is not None else None
-
-
-def _policy(mode: Mode, settings: Settings, flags: Flags, left_out: Sequence[str]) -> Policy:
-    cap = settings.max_delete
-    rules = Rules(
-        mode=mode,
-        conflict=settings.conflict,
-        delete_up=settings.delete_up,
-        delete_down=settings.delete_down,
-    )
-    return Policy(
-        rules=rules,
-        limits=DeleteLimits(
-            files=cap.count, percent=None if cap.percent is None else round(cap.percent)
-        ),
-        accept=flags.get("accept_deletes"),
-        delete_reason=settings.delete_reason,
-        transfers=settings.transfers or 8,
-        ignore=ignore_rules(left_out, settings.include),
-    )
-
-
-async def _filters(settings: Settings) -> list[str]:
-    """What is left out: the patterns of the file first, so that a flag has the last word."""
-    if settings.filter_from is None:
-        return list(settings.exclude)
-    try:
-        async with aiofiles.open(settings.filter_from, encoding="utf-8") as file:
-            patterns = (await file.read()).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise UsageError(
-            f"{settings.filter_from}: the file of patterns cannot be read ({why})",
-            hint="check --filter-from, or filter_from in the settings",
-        ) from None
-    return [*patterns, *settings.exclude]
-
-
-async def _layout(state: StateThread, settings: Settings, scope: Scope) -> Layout:
-    """The layout of this root; it cannot change under files that are in step.
-
-    Another template would give every file another place: all would be sent again, beside
-    what is there.
-    """
-    known = await state.call(State.setting, _LAYOUT)
-    template = settings.layout or known or DEFAULT_TEMPLATE
-    layout = Layout.parse(template, group=scope.group, project=scope.label)
-    counts = await state.call(State.counts)
-    if known and known != layout.template and counts["files"]:
-        raise UsageError(
-            f"layout: is {layout.template}, but {counts['files']} files are in step by {known}",
-            hint="leave --layout out; or use another folder or --state for another layout",
-        )
-    return layout
-
-
-@asynccontextmanager
-async def _own_state(place: roots.Place, command: str) -> AsyncIterator[StateThread]:
-    """The state, under the lock of its root; saved back where it is used as a copy."""
-    await asyncio.to_thread(_check_known_root, place)
-    with locks.RootLock(place, command=f"fwsync {command}"):
-        root_id = roots.prepare_place(place)
-        if place.parts is not None:
-            roots.clean_parts(place.parts)
-        roots.restore_work_copy(place)
-        opener = partial(
-            open_state,
-            place.state_file,
-            granularity_ns=place.granularity_ns,
-            called=place.work_copy_of,
-        )
-        state = await StateThread.open(opener)
-        try:
-            await _keep_root_id(state, root_id)
-            async with _saving(state, place):
-                yield state
-        finally:
-            await state.close()
-
-
-def _check_known_root(place: roots.Place) -> None:
-    """Halt at an empty mount point, or another disk, where the known root was (S61).
-
-    Before anything is made in it: a lock or a marker of ours would hide that it is empty.
-
-    Raises:
-        Halted: the root is not the one that the state belongs to.
-    """
-    if place.marker is None or place.state_file.is_relative_to(place.root):
-        return  # nothing below the root is ours, or the state went with it
-    if not place.state_file.exists():
-        return
-    try:
-        with open_state(place.state_file, create=False, read_only=True) as state:
-            known = state.setting(_ROOT_ID)
-    except LocalError:
-        return  # damaged, newer, or to be brought up to date: opening it says which
-    if known and (why := roots.check_marker(place.root, known)):
-        raise Halted(why, hint="mount what belongs there; or use another --state")
-
-
-async def _keep_root_id(state: StateThread, root_id: str) -> None:
-    if root_id and not await state.call(State.setting, _ROOT_ID):
-        await state.call(State.set_setting, _ROOT_ID, root_id)
-
-
-@asynccontextmanager
-async def _saving(state: StateThread, place: roots.Place) -> AsyncIterator[None]:
-    """Save a state that is used as a copy, at intervals and at the end."""
-    home = place.work_copy_of
-    if home is None:
-        yield
-        return
-
-    async def now_and_then() -> None:
-        while True:
-            await asyncio.sleep(SAVE_EVERY_S)
-            with contextlib.suppress(LocalError):  # the next one, or the last, may get there
-                await state.call(State.save_copy, home)
-
-    saver = asyncio.create_task(now_and_then())
-    try:
-        yield
-    finally:
-        saver.cancel()
-        await asyncio.gather(saver, return_exceptions=True)
-        await state.call(State.save_copy, home)
-
-
-@asynccontextmanager
-async def state_copy(place: roots.Place) -> AsyncIterator[StateThread]:
-    """A copy of the state to look at: whatever is written to it is thrown away."""
-    with tempfile.TemporaryDirectory(prefix="fwsync-plan-") as scratch:
-        copy = Path(scratch) / "state.db"
-        source = place.work_copy_of or place.state_file
-        if source.exists():
-            await asyncio.to_thread(copy_state, source, copy)
-        opener = partial(open_state, copy, granularity_ns=place.granularity_ns)
-        state = await StateThread.open(opener)
-        try:
-            yield state
-        finally:
-            await state.close()
-
-
-def copy_state(source: Path, copy: Path) -> None:
-    """Copy a state file that may be in use; the original is only read."""
-    with open_state(source, create=False, read_only=True) as state:
-        state.save_copy(copy, scratch=copy.parent)

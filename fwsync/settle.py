@@ -4,21 +4,19 @@ There is no sure sign that an acquisition is complete, so settling is repeatable
 slice arms the folder again, and what comes is added to what went. Pure: time is passed
 in, always monotonic, so that a clock that jumps settles nothing early and holds nothing up.
 
-Filters live here too, for what is still being written is known by its name.
+What is still being written is also known by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from pathspec import GitIgnoreSpec
-
-from fwsync.errors import UsageError
+from fwsync.filters import HIDDEN
 from fwsync.model import LocalEntry, RelPath
 
-#: Names of files that are still being written, as gitignore patterns; `watch` puts them before
-#: the user's own, so that ``!.bidsignore`` brings one back.
+#: Names of files that are still being written, as gitignore patterns; `watch` leaves them out
+#: where nothing else has a word to say, so that ``!.bidsignore`` brings one back.
 #: Sources: rsync and editors (dot files), curl and Firefox (.part), Chrome (.crdownload),
 #: WinSCP (.filepart), Samba and Windows copies (.tmp, ~$…), rclone (.partial).
 PARTIAL_NAMES = (
@@ -29,7 +27,7 @@ PARTIAL_NAMES = (
     "*.filepart",
     "~*",
     "*~",
-    ".*",
+    HIDDEN,
 )
 
 
@@ -133,42 +131,3 @@ class Settler:
         if self.max_age_s is None:
             return quiet
         return min(quiet, one.restless_since + self.max_age_s)
-
-
-def ignore_rules(
-    exclude: Sequence[str], include: Sequence[str] = ()
-) -> Callable[[str, bool], bool] | None:
-    """Filters in gitignore syntax, for :func:`fwsync.scanner.walk`.
-
-    Args:
-        exclude: what matches is out of scope; the last pattern that matches decides, and
-            ``!pattern`` brings back, but nothing below a folder that is out of scope.
-        include: if any, files that match none are out of scope too. Folders are entered.
-
-    Returns:
-        (path, is it a folder) -> out of scope?; None: everything is in scope.
-
-    Raises:
-        UsageError: a pattern is not valid.
-    """
-    out, wanted = _spec(exclude), _spec(include)
-    if out is None and wanted is None:
-        return None
-
-    def ignored(path: str, is_folder: bool) -> bool:
-        if out is not None and out.match_file(f"{path}/" if is_folder else path):
-            return True
-        return wanted is not None and not is_folder and not wanted.match_file(path)
-
-    return ignored
-
-
-def _spec(patterns: Sequence[str]) -> GitIgnoreSpec | None:
-    for pattern in patterns:
-        try:
-            GitIgnoreSpec.from_lines([pattern])
-        except ValueError as error:
-            message = f"filter {pattern!r} is not a gitignore pattern ({error})"
-            raise UsageError(message) from error
-    spec = GitIgnoreSpec.from_lines(patterns)
-    return spec if any(pattern.include is not None for pattern in spec.patterns) else None

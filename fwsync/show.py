@@ -6,12 +6,16 @@ before a terminal sees them.
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from fwsync.errors import Exit
+from fwsync.cleanup import Fate, GivenUp
+from fwsync.errors import Exit, FwsyncError
 from fwsync.model import Decision, Problem, RelPath, Report, Verb
+from fwsync.packing import shared_folder
 from fwsync.plan import Plan
 from fwsync.progress import (
     JsonLines,
@@ -24,7 +28,11 @@ from fwsync.progress import (
     say,
     size_text,
 )
+from fwsync.restoring import Restored
 from fwsync.runs import Planned
+from fwsync.sources import Said
+from fwsync.state import files_of
+from fwsync.trash import Kept
 
 #: How many paths of one kind a person is shown; all are in the JSON lines.
 SAMPLE = 10
@@ -32,14 +40,18 @@ SAMPLE = 10
 #: How many of the paths that one and the same problem befell.
 FEW = 3
 
+#: How the root or the whole project is written as a path.
+_WHOLE = ("", ".")
+
 _VERBS = {
     Verb.UPLOAD: "send",
     Verb.DOWNLOAD: "fetch",
+    Verb.RENAME: "rename here",
     Verb.DELETE_LOCAL: "delete here",
     Verb.DELETE_REMOTE: "delete there",
     Verb.ADOPT: "same already",
     Verb.CONFLICT: "conflict",
-    Verb.HOLD: "gone, held",
+    Verb.HOLD: "deletion held",
     Verb.FORGET: "gone on both sides",
     Verb.REPORT: "left alone",
 }
@@ -70,12 +82,20 @@ def report(done: Report, *, as_json: bool, code: Exit | None = None) -> Exit:
             lines.write("problem", **_problem_fields(problem))
         for path in done.conflict_list:
             lines.write("conflict", path=path)
+        for note in done.notes:
+            lines.write("note", text=note)
         for left in done.difference_list:
             lines.write("left-alone", path=left.path, reason=left.message)
         lines.write("summary", **summary(done, code))
     else:
         _tell(done)
     return code
+
+
+def error(ended: FwsyncError) -> None:
+    """Tell a script why there is no summary; a person reads it on stderr."""
+    fields = {"message": ended.message, "hint": ended.hint, "retryable": ended.retryable}
+    JsonLines(sys.stdout).write("error", **fields, exit_code=int(ended.exit_code))
 
 
 def summary(done: Report, code: Exit) -> dict[str, object]:
@@ -88,12 +108,14 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
         "downloaded": done.downloaded,
         "deleted": done.deleted,
         "renamed": done.renamed,
+        "sidecars": done.sidecars,
         "adopted": done.adopted,
         "held": done.held,
         "skipped": done.skipped,
         "conflicts": done.conflicts,
         "problems": done.problems,
         "deferred": done.deferred,
+        "left": done.left,
         "bytes": done.bytes,
         "requests": done.requests,
         "files": done.files,
@@ -107,20 +129,42 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
 
 def _tell(done: Report) -> None:
     _problems(done.problem_list)
+    _list("note", done.notes)
     _list("conflict", [_conflict(path, done) for path in done.conflict_list])
     kind = "differs" if done.command == "verify" else "left alone"
-    _list(kind, [f"{one.path}: {one.message}" for one in done.difference_list])
-    if done.difference_list and done.command == "pull":
+    _list(kind, [_told([one.path], one.message, one.hint) for one in done.difference_list])
+    if done.command == "pull" and not all(one.hint for one in done.difference_list):
         say("hint: `fwsync push` sends a local edit; to drop it, delete the file and pull again")
+    if done.trashed:
+        _tell_trashed(done)
     if done.held:
+        passing = {"push": "--delete-up", "pull": "--delete"}
+        option = passing.get(done.command, "--delete-up or --delete-down")
         say(
-            "hint: what was deleted on one side stays on the other; --delete-up or --delete-down "
+            f"hint: what was deleted on one side stays on the other; {option} "
             "passes deletions on, `fwsync verify` lists them"
+        )
+    if done.left:
+        say(
+            f"left for the next run: {plural(done.left, 'step')}, as {done.left_why} was reached; "
+            "run it again to go on"
         )
     if done.halted:
         say(f"held: {done.halted}; nothing was deleted or overwritten")
         say(f"hint: to go ahead, run it again with --accept-deletes {done.plan_id}")
     say(_one_line(done))
+
+
+def _tell_trashed(done: Report) -> None:
+    """What went to the trash, and how it comes back."""
+    for path in done.trashed_first:
+        say(f"deleted here: {printable(path)}")
+    if more := done.trashed - len(done.trashed_first):
+        say(f"  … and {more:,} more; --json lists them all")
+    run = f"--run {done.trash_run}" if done.trash_run else "--list"
+    what = "puts them back" if done.trash_run else "lists them"
+    root = printable(shlex.quote(done.root))
+    say(f"hint: they are in the trash; `fwsync restore {root} {run}` {what}")
 
 
 def _one_line(done: Report) -> str:
@@ -129,14 +173,18 @@ def _one_line(done: Report) -> str:
         (done.downloaded, "fetched"),
         (done.deleted, "deleted"),
         (done.renamed, "renamed"),
+        (
+            done.sidecars,
+            "metadata file written" if done.sidecars == 1 else "metadata files written",
+        ),
         (done.adopted, "there already"),
-        (done.held, "gone and held"),
+        (done.held, "held deletion" if done.held == 1 else "held deletions"),
         (len(done.difference_list), "left alone" if done.command != "verify" else "different"),
         (done.conflicts, "in conflict"),
         (done.problems, "with problems"),
     ]
     did = ", ".join(f"{number:,} {what}" for number, what in counts if number)
-    nothing = "nothing done" if done.halted else "nothing to do"
+    nothing = "nothing done" if done.halted or done.left else "nothing to do"
     what = did or ("in step" if done.command == "verify" else nothing)
     cost = f"{plural(done.requests, 'request')}, {done.seconds:.1f} s"
     cost += f", {size_text(done.peak_memory)} peak"
@@ -155,10 +203,16 @@ def _problems(problems: Sequence[Problem]) -> None:
 
 
 def _told(paths: Sequence[str], message: str, hint: str) -> str:
-    named = ", ".join(paths[:FEW])
+    named = ", ".join("all of it" if path in _WHOLE else path for path in paths[:FEW])
     if len(paths) > FEW:
         named += f" and {len(paths) - FEW:,} more"
-    return f"{named}: {message}" + (f" ({hint})" if hint else "")
+    said = message if len(paths) == 1 and paths[0] in _WHOLE else f"{named}: {message}"
+    return said + (f" ({hint})" if hint else "")
+
+
+def problem_line(path: str, message: str) -> str:
+    """A problem in one line; one of all that is here has no path of its own."""
+    return _told([path], message, "")
 
 
 def _conflict(path: RelPath, done: Report) -> str:
@@ -174,13 +228,26 @@ def _list(kind: str, texts: list[str]) -> None:
         say(f"  … and {len(texts) - SAMPLE:,} more; --json lists them all")
 
 
+def _origin(decision: Decision) -> str:
+    """Where a file that a rule placed lies here, and why it goes where it goes."""
+    local = decision.local
+    if local is None:
+        return decision.rule
+    where = local.on_disk
+    if local.pack is not None:
+        files = plural(len(local.pack.members), "file")
+        where = f"{files} in {shared_folder(local) or 'the folder itself'}"
+    return f"from {where}: {decision.rule}"
+
+
 def plan(planned: Planned, *, as_json: bool) -> Exit:
     """Print what a run would do."""
     decisions = [*planned.plan.carry_out, *planned.plan.waiting]
     if as_json:
         lines = JsonLines(sys.stdout)
         for decision in decisions:
-            lines.write("decision", **_decision_fields(decision))
+            said = planned.said.get(decision.path, Said())
+            lines.write("decision", **_decision_fields(decision, said))
         for problem in planned.problems:
             lines.write("problem", **_problem_fields(problem))
         lines.write("summary", **_plan_summary(planned))
@@ -188,10 +255,14 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
         for decision in decisions:
             what = _VERBS[decision.verb]
             say(f"{what:>18}  {printable(decision.path)}  ({decision.reason})")
+            if decision.rule:
+                say(f"{'':>18}  {printable(_origin(decision))}")
+            if told := _told_of(planned.said.get(decision.path)):
+                say(f"{'':>18}  with {printable(told)}")
         _problems(planned.problems)
         for guard in planned.plan.held:
             say(f"held: {guard.reason}")
-        say(_plan_line(planned.plan))
+        say(_plan_line(planned))
     if planned.plan.waiting:
         return Exit.HALTED
     return Exit.DIFFERENCES if planned.problems or _conflicts(planned.plan) else Exit.IN_STEP
@@ -215,20 +286,52 @@ def _plan_summary(planned: Planned) -> dict[str, object]:
     }
 
 
-def _plan_line(of: Plan) -> str:
+def _plan_line(planned: Planned) -> str:
+    of = planned.plan
     size = size_text(sum(one.size for one in of.carry_out))
     text = f"plan: {plural(len(of.carry_out), 'step')}, {size} to move"
+    if not of.carry_out and not of.waiting:
+        text = "plan: nothing to do"
+    if conflicts := _conflicts(of):
+        text += f", {plural(conflicts, 'conflict')}"
+    if planned.problems:
+        text += f", {plural(len(planned.problems), 'problem')}"
     if of.waiting:
         text += f"; {len(of.waiting):,} more wait for --accept-deletes {of.plan_id}"
     return text
 
 
-def _decision_fields(decision: Decision) -> dict[str, object]:
+#: Characters of what the server would be told of one file.
+_WIDE = 300
+
+
+def _told_of(said: Said | None) -> str:
+    """What the server would be told of a file and what is above it, for people, cut."""
+    if said is None:
+        return ""
+    told = [f"{name} {_value(value)}" for name, value in {**said.metadata, **said.fields}.items()]
+    text = ", ".join(told)
+    return text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_value(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return " + ".join(map(_value, value))
+    return str(value)
+
+
+def _decision_fields(decision: Decision, said: Said) -> dict[str, object]:
     return {
         "verb": decision.verb.value,
         "path": decision.path,
         "size": decision.size,
         "reason": decision.reason,
+        "rule": decision.rule,
+        "source": [one.on_disk for one in files_of(decision.local)] if decision.local else [],
+        "metadata": dict(said.metadata),
+        "fields": dict(said.fields),
     }
 
 
@@ -238,4 +341,82 @@ def _problem_fields(problem: Problem) -> dict[str, Any]:
         "message": problem.message,
         "hint": problem.hint,
         "retryable": problem.retryable,
+    }
+
+
+def in_trash(found: Sequence[Kept], *, as_json: bool) -> Exit:
+    """Print what lies in the trash."""
+    if as_json:
+        lines = JsonLines(sys.stdout)
+        for one in found:
+            lines.write("kept", path=one.path, run=one.run, size=one.size, at=one.at)
+        size = sum(one.size for one in found)
+        lines.write("summary", command="restore", kept=len(found), bytes=size, exit_code=0)
+        return Exit.IN_STEP
+    for one in found:
+        say(f"{one.run}  {size_text(one.size):>10}  {printable(one.path)}")
+    together = size_text(sum(one.size for one in found))
+    say(f"restore: {plural(len(found), 'file')} in the trash, {together}")
+    return Exit.IN_STEP
+
+
+def put_back(done: Sequence[Restored], *, as_json: bool) -> Exit:
+    """Print what came of putting files back."""
+    failed = [one.problem for one in done if one.problem is not None]
+    code = Exit.DIFFERENCES if failed else Exit.IN_STEP
+    restored = len(done) - len(failed)
+    if as_json:
+        lines = JsonLines(sys.stdout)
+        for one in done:
+            if one.problem is None:
+                lines.write("restored", path=one.kept.path, run=one.kept.run, size=one.kept.size)
+        for problem in failed:
+            lines.write("problem", **_problem_fields(problem))
+        counts = {"restored": restored, "problems": len(failed)}
+        lines.write("summary", command="restore", **counts, exit_code=int(code))
+        return code
+    _list("restored", [one.kept.path for one in done if one.problem is None])
+    _problems(failed)
+    left = f", {len(failed):,} left in the trash" if failed else ""
+    nothing = "" if done else "; the trash is empty"
+    say(f"restore: {plural(restored, 'file')} put back{left}{nothing}")
+    return code
+
+
+_FATES = {
+    Fate.BEGUN: "begun, and never ended",
+    Fate.CANCELLED: "cancelled",
+    Fate.EXPIRES: "forgotten here; the server drops it by its own rules",
+    Fate.KEPT: "kept, as the server did not answer",
+}
+
+
+def given_up(uploads: Sequence[GivenUp], *, as_json: bool) -> Exit:
+    """Print what became of uploads that were begun and never ended."""
+    kept = sum(one.fate is Fate.KEPT for one in uploads)
+    code = Exit.UNAVAILABLE if kept else Exit.IN_STEP
+    if as_json:
+        lines = JsonLines(sys.stdout)
+        for one in uploads:
+            lines.write("upload", **_upload_fields(one))
+        counts = {fate.value: sum(one.fate is fate for one in uploads) for fate in Fate}
+        lines.write("summary", command="cleanup", **counts, exit_code=int(code))
+        return code
+    for one in uploads:
+        at = datetime.fromtimestamp(one.begun_ns / 1e9, UTC).isoformat(timespec="seconds")
+        arrived = f", {plural(one.parts, 'part')} there" if one.parts else ""
+        why = f" ({one.reason})" if one.reason else ""
+        say(f"{printable(one.path)}: {_FATES[one.fate]}{why}; by {one.route}, {at}{arrived}")
+    say(f"cleanup: {plural(len(uploads), 'upload')} begun and never ended")
+    return code
+
+
+def _upload_fields(one: GivenUp) -> dict[str, Any]:
+    return {
+        "path": one.path,
+        "route": one.route,
+        "begun_ns": one.begun_ns,
+        "parts": one.parts,
+        "fate": one.fate.value,
+        "reason": one.reason,
     }

@@ -1,8 +1,8 @@
 """The state: the index, the base and the journal of runs. SQL is spoken here and just below.
 
-The rooms below belong to this one: ``state_record`` writes what came of a decision,
-``state_file`` opens and keeps the file, ``state_queries`` holds the longer SQL, and
-``state_rows`` turns rows into nouns.
+The rooms below belong to this one: ``state_scan`` takes a scan in, ``state_record`` writes
+what came of a decision, ``state_file`` opens and keeps the file, ``state_queries`` holds the
+longer SQL, and ``state_rows`` turns rows into nouns.
 
 Its rule: the state may lag behind the world; it may never run ahead of it. Rows say what
 has happened, and are written afterwards. From that follows ``synchronous=NORMAL``: in WAL
@@ -26,47 +26,68 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources.abc import Traversable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fwsync.model import BaseEntry, LocalEntry, Outcome, RelPath, RemoteEntry, Unknown
-from fwsync.state_file import APPLICATION_ID, PAGE, StateFile, open_file
+from fwsync.selection import Reach
+from fwsync.state_downloads import Downloads
+from fwsync.state_extras import Extras
+from fwsync.state_file import APPLICATION_ID, StateFile, open_file
+from fwsync.state_given import GivenNames
+from fwsync.state_moves import Moves
+from fwsync.state_names import Aliases
+from fwsync.state_places import Clash, PlacedFile, Places
 from fwsync.state_queries import (
     BASE_PAGE,
+    IN_STEP,
+    IN_STEP_MAPPED,
+    IN_STEP_TABLE,
     LOCAL_PAGE,
-    PUT_SCANNED,
+    OUT_OF_STEP,
+    PUT_LISTED,
+    PUT_LISTED_ROWS,
     REMEMBER,
     REMOTE_PAGE,
     REMOTE_TABLE,
-    STAMP_PAGE,
+    TAKES_PART,
     TO_HASH,
+    TO_HASH_MAPPED,
 )
-from fwsync.state_record import record_outcome
+from fwsync.state_record import put_rows, record_outcomes
 from fwsync.state_rows import (
     OpenConflict,
     OpenProblem,
-    Row,
     Run,
     ScanSummary,
+    digest_key,
+    files_of,
     hash_row,
     remote_row,
     shown_text,
-    stamp_row,
     to_base,
     to_local,
     to_remote,
 )
+from fwsync.state_scan import ScanIntake
+from fwsync.state_selection import LEFT_OUT_TABLE, leave_out
+from fwsync.state_told import Told
+from fwsync.state_uploads import Uploads
 
 __all__ = [
     "APPLICATION_ID",
     "GRANULARITY_NS",
+    "Clash",
     "OpenConflict",
     "OpenProblem",
+    "PlacedFile",
     "Run",
     "ScanIntake",
     "ScanSummary",
     "State",
     "StateThread",
+    "files_of",
     "open_state",
 ]
 
@@ -83,6 +104,7 @@ def open_state(
     *,
     create: bool = True,
     read_only: bool = False,
+    older_too: bool = False,
     granularity_ns: int = GRANULARITY_NS,
     busy_timeout_s: float = 30.0,
     called: Path | None = None,
@@ -96,6 +118,8 @@ def open_state(
             process opens it once: closing a second look at it would drop SQLite's locks.
         create: make a new one if it is missing. One that is there is never taken for new.
         read_only: for looking while another process may be at work; migrates nothing.
+        older_too: with ``read_only``, also one that an older fwsync has left; only its settings
+            may be asked for then, and a copy of it.
         granularity_ns: how far apart two writes must be for their stamps to differ.
         busy_timeout_s: how long to wait for a lock of another program.
         called: the name for messages, where ``file`` is a working copy of another.
@@ -113,118 +137,12 @@ def open_state(
         called or file,
         create=create,
         read_only=read_only,
+        older_too=older_too,
         busy_timeout_s=busy_timeout_s,
         migrations=migrations,
         now_ns=now_ns,
     )
     return State(db, granularity_ns, now_ns)
-
-
-class ScanIntake:
-    """A scan on its way into the index: take batches, then finish, or drop it.
-
-    Rows go in as they come, since a stamp without a hash claims nothing; what vanished
-    goes at the end, when every unknown scope is known.
-    """
-
-    def __init__(self, db: StateFile) -> None:
-        self._db = db
-        self._rows = db.pages(STAMP_PAGE)
-        self._row = next(self._rows, None)
-        self._last = ""
-        self._files = self._bytes = self._new = self._changed = 0
-        self._fresh: list[Row] = []
-        self._vanished: list[Row] = []
-        self._any_vanished = False
-        self._unknown: list[Unknown] = []
-
-    def take(self, listing: Iterable[LocalEntry | Unknown]) -> None:
-        """The next part of the listing: entries sorted, each once, unknown scopes anywhere.
-
-        Raises:
-            ValueError: not sorted, or a path twice.
-        """
-        row = self._row
-        for item in listing:
-            if isinstance(item, Unknown):
-                self._unknown.append(item)
-                continue
-            path = item.path
-            if path <= self._last:
-                raise ValueError(f"{path}: not in order after {self._last}")
-            self._last = path
-            while row is not None and row[0] < path:
-                self._vanished.append(row[:1])
-                row = next(self._rows, None)
-            seen = stamp_row(item)
-            self._files += 1
-            self._bytes += seen[1]
-            if row is None or row[0] != path:
-                self._new += 1
-                self._fresh.append(seen)
-            else:
-                if _is_emptied_unseen(row, seen):
-                    # What a power loss leaves behind, not an edit. The row stays as it
-                    # was, so that the next scan sees the same.
-                    reason = f"is empty, but its time says that it still has {row[1]} bytes"
-                    self._unknown.append(Unknown(path, reason))
-                elif row != seen:
-                    self._changed += 1
-                    self._fresh.append(seen)
-                row = next(self._rows, None)
-            if len(self._fresh) + len(self._vanished) >= PAGE:
-                self._flush()
-        self._row = row
-
-    def finish(self) -> ScanSummary:
-        """The listing is complete: drop the rows of what is gone."""
-        while self._row is not None:
-            self._vanished.append(self._row[:1])
-            self._row = next(self._rows, None)
-            if len(self._vanished) >= PAGE:
-                self._flush()
-        self._flush()
-        return ScanSummary(
-            files=self._files,
-            bytes=self._bytes,
-            new=self._new,
-            changed=self._changed,
-            gone=self._drop_vanished(self._unknown) if self._any_vanished else 0,
-            unknown=tuple(self._unknown),
-        )
-
-    def _flush(self) -> None:
-        if self._vanished and not self._any_vanished:
-            self._any_vanished = True
-            self._db.ask("DROP TABLE IF EXISTS temp.vanished")
-            self._db.ask("CREATE TEMP TABLE vanished (path TEXT PRIMARY KEY) WITHOUT ROWID")
-        if self._fresh or self._vanished:
-            with self._db.change() as db:
-                db.executemany(PUT_SCANNED, self._fresh)
-                if self._vanished:
-                    db.executemany("INSERT INTO temp.vanished VALUES (?)", self._vanished)
-        self._fresh.clear()
-        self._vanished.clear()
-
-    def _drop_vanished(self, unknown: Sequence[Unknown]) -> int:
-        with self._db.change() as db:
-            for item in unknown:
-                if not item.scope:
-                    db.execute("DELETE FROM temp.vanished")
-                # '0' follows '/': from the first to behind the last path below the scope
-                db.execute(
-                    "DELETE FROM temp.vanished WHERE path = :scope"
-                    " OR (path >= :scope || '/' AND path < :scope || '0')",
-                    {"scope": item.scope},
-                )
-            gone = db.execute("DELETE FROM local_file WHERE path IN temp.vanished").rowcount
-            db.execute("DROP TABLE temp.vanished")
-        return gone
-
-
-def _is_emptied_unseen(row: Row, seen: Row) -> bool:
-    """A file with content became one without, and its modification time did not move (S22)."""
-    return bool(seen[1] == 0 < row[1] and seen[2] == row[2])
 
 
 class State:
@@ -235,6 +153,15 @@ class State:
         self._granularity = {"granularity": granularity_ns}
         self._now_ns = now_ns
         self._listing = False
+        self._in_step_at: object = None  # the state of things that ``temp.in_step`` is of
+        self.places = Places(db, granularity_ns)
+        self.moves = Moves(db, granularity_ns, self.places)
+        self.uploads = Uploads(db, now_ns)
+        self.downloads = Downloads(db, now_ns)
+        self.aliases = Aliases(db)
+        self.extras = Extras(db, granularity_ns)
+        self.given_names = GivenNames(db)
+        self.told = Told(db)
         self.file = db.file  #: where it lies
 
     def close(self) -> None:
@@ -272,6 +199,8 @@ class State:
     def remember(self, entries: Iterable[tuple[LocalEntry, int]]) -> None:
         """Keep hashes, each only if the index still has the stamp it was made from.
 
+        Of a pack, its digest is kept; its members come by themselves.
+
         Args:
             entries: with ``etag``, and the wall clock in nanoseconds just before the
                 stat that followed the reading and gave the entry's stamp.
@@ -279,8 +208,21 @@ class State:
         Raises:
             ValueError: an entry has no etag.
         """
+        known = list(entries)
+        packs = [entry for entry, _ in known if entry.pack is not None]
+        plain = [
+            (file, at)
+            for entry, at in known
+            for file in files_of(entry)
+            if file.etag is not None or entry.pack is None
+        ]
         with self._db.change() as db:
-            db.executemany(REMEMBER, (hash_row(entry, at) for entry, at in entries))
+            db.executemany(REMEMBER, (hash_row(entry, at) for entry, at in plain))
+            db.executemany(
+                "INSERT OR REPLACE INTO pack_digest VALUES (?, ?)",
+                [(digest_key(entry), entry.digest) for entry in packs if entry.digest is not None],
+            )
+        self.places.take_hashes()
 
     def forget_hashes(self) -> None:
         """Trust no recorded hash: every file that must be compared is read again."""
@@ -301,20 +243,25 @@ class State:
             Each with whether its digest is wanted too, or only its tag.
         """
         self._need_listing()
+        self._find_in_step()
         arguments = {
             "after": after,
             "limit": -1 if limit is None else limit,
             "renames": int(renames),
+            "deflates": int(self.places.deflates),
         }
-        rows = self._db.ask(TO_HASH, arguments | self._granularity)
-        return [(to_local(row), bool(row[9])) for row in rows]
+        sql = TO_HASH_MAPPED if self.places.active else TO_HASH
+        rows = self._db.ask(sql, arguments | self._granularity)
+        entry_of = self.places.entry_of if self.places.active else to_local
+        return [(entry_of(row), bool(row[-1])) for row in rows]
 
     # -- the three trees
 
     def start_listing(self) -> None:
         """Forget the remote listing of an earlier run, and begin a new one."""
-        self._db.ask("DROP TABLE IF EXISTS temp.remote_file")
-        self._db.ask(REMOTE_TABLE)
+        for table, made in (("remote_file", REMOTE_TABLE), ("left_out", LEFT_OUT_TABLE)):
+            self._db.ask(f"DROP TABLE IF EXISTS temp.{table}")
+            self._db.ask(made)
         self._listing = True
 
     def take_listing(self, page: Iterable[RemoteEntry]) -> None:
@@ -323,11 +270,10 @@ class State:
         Raises:
             ValueError: a path comes twice; the remote's room tells such files apart.
         """
-        rows = [remote_row(entry) for entry in page]
-        marks = ", ".join("?" * 10)
+        rows = sorted(map(remote_row, page), key=itemgetter(0))  # neighbours share a page
         try:
             with self._db.change("BEGIN") as db:  # temporary: no lock on the file itself
-                db.executemany(f"INSERT INTO temp.remote_file VALUES ({marks})", rows)  # noqa: S608 - marks
+                put_rows(db, PUT_LISTED, PUT_LISTED_ROWS, rows)
         except sqlite3.IntegrityError as error:
             paths = [row[0] for row in rows]
             known = {
@@ -338,9 +284,39 @@ class State:
             clashing = sorted({path for path in paths if path in known or paths.count(path) > 1})
             raise ValueError(f"listed twice: {', '.join(clashing[:5])}") from error
 
+    def leave_out(self, reach: Reach) -> int:
+        """Take out of this run what a selection leaves out; after the whole listing.
+
+        Returns:
+            How many agreed files take no part.
+        """
+        self._need_listing()
+        self.places.refresh()
+        return leave_out(self._db, reach, "temp.mapped" if self.places.active else "local_file")
+
     def local_entries(self) -> Iterator[LocalEntry]:
-        """The index, sorted by path; ``etag`` only where it can be trusted."""
+        """What is here, sorted by path; ``etag`` only where it can be trusted.
+
+        The index, or what a layout makes of it: see :attr:`places`.
+        """
+        return self.places.entries() if self.places.active else self.files()
+
+    def files(self) -> Iterator[LocalEntry]:
+        """The index: files as they lie on this disk, sorted; ``etag`` as above."""
         return map(to_local, self._db.pages(LOCAL_PAGE, self._granularity))
+
+    def file_at(self, path: RelPath) -> LocalEntry | None:
+        """One file of the index."""
+        rows = self._db.ask(f"{LOCAL_PAGE} WHERE path = :path", {**self._granularity, "path": path})
+        return to_local(rows[0]) if rows else None
+
+    def files_after(self, path: str, count: int) -> list[LocalEntry]:
+        """The next so many files of the index behind a path."""
+        sql = f"{LOCAL_PAGE} WHERE path > :after ORDER BY path LIMIT :count"
+        return [
+            to_local(row)
+            for row in self._db.ask(sql, {**self._granularity, "after": path, "count": count})
+        ]
 
     def remote_entries(self) -> Iterator[RemoteEntry]:
         """The remote listing of this run, sorted by path.
@@ -355,11 +331,51 @@ class State:
         """What both sides last agreed on, sorted by path."""
         return map(to_base, self._db.pages(BASE_PAGE))
 
+    def out_of_step(
+        self,
+    ) -> tuple[Iterator[LocalEntry], Iterator[RemoteEntry], Iterator[BaseEntry]]:
+        """The three trees without the files on which no verdict falls.
+
+        They are in step, or a selection leaves them out.
+
+        What a tree of a million files costs that nobody has touched is one join, and no
+        object for any of them. What is recorded while the trees are read changes nothing
+        of what is left out.
+
+        Raises:
+            RuntimeError: as in :meth:`remote_entries`.
+        """
+        self._need_listing()
+        self.places.refresh()
+        if self._in_step_at != self._db.changes():
+            self._find_in_step()
+        self._db.ask("INSERT OR IGNORE INTO temp.in_step SELECT path FROM temp.left_out")
+        here = (
+            self.places.entries(OUT_OF_STEP)
+            if self.places.active
+            else map(to_local, self._db.pages(LOCAL_PAGE, self._granularity, OUT_OF_STEP))
+        )
+        return (
+            here,
+            map(to_remote, self._db.pages(REMOTE_PAGE, only=OUT_OF_STEP)),
+            map(to_base, self._db.pages(BASE_PAGE, only=OUT_OF_STEP)),
+        )
+
+    def agreed_files(self) -> Iterator[RelPath]:
+        """The paths of both sides' last agreement, and the files here that made them."""
+        yield from (one.path for one in self.base_entries())
+        yield from (RelPath(row[0]) for row in self._db.ask("SELECT source FROM base_source"))
+
     def knows_below(self, scope: RelPath) -> bool:
-        """Is there a file at or below this path on the server, or was there an agreed one?"""
+        """Is there a file at or below this path on the server, or was there an agreed one?
+
+        Also one that was made of files there, by a layout.
+        """
         self._need_listing()
         inside = "path = :scope OR (path > :scope || '/' AND path < :scope || '0')"
-        sql = f"""SELECT EXISTS (SELECT 1 FROM base WHERE {inside})
+        sql = f"""SELECT EXISTS (SELECT 1 FROM base WHERE ({inside}) AND {TAKES_PART})
+            OR EXISTS (SELECT 1 FROM base_source
+                WHERE ({inside.replace("path", "source")}) AND {TAKES_PART})
             OR EXISTS (SELECT 1 FROM temp.remote_file WHERE {inside})"""  # noqa: S608 - constant
         return bool(self._db.ask(sql, {"scope": scope})[0][0])
 
@@ -377,8 +393,7 @@ class State:
             ValueError: agreement without both entries, or on different bytes.
         """
         with self._db.change() as db:
-            for outcome in outcomes:
-                record_outcome(db, outcome, self._now_ns)
+            record_outcomes(db, outcomes, self._now_ns)
 
     def begin_run(self, command: str, remote: str) -> int:
         """A run starts; gives its number."""
@@ -457,6 +472,14 @@ class State:
 
     # -- inside
 
+    def _find_in_step(self) -> None:
+        """Fill ``temp.in_step``: what it holds is so until the next change."""
+        self.places.refresh()
+        self._db.ask("DROP TABLE IF EXISTS temp.in_step")
+        self._db.ask(IN_STEP_TABLE)
+        self._db.ask(IN_STEP_MAPPED if self.places.active else IN_STEP, self._granularity)
+        self._in_step_at = self._db.changes()
+
     def _need_listing(self) -> None:
         if not self._listing:
             raise RuntimeError("the remote was not listed in this run")
@@ -495,6 +518,10 @@ class StateThread:
         work = partial(fn, self._state, *args, **kwargs)
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._executor, work))
+
+    def ask(self, fn: Callable[Concatenate[State, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for a thread that is neither the state's nor the event loop's; it blocks."""
+        return self._executor.submit(partial(fn, self._state, *args, **kwargs)).result()
 
     async def close(self) -> None:
         """Wait for the calls that were made, then close the state and end the thread."""

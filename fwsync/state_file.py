@@ -60,14 +60,27 @@ class StateFile:
                     self.connection.execute("ROLLBACK")
                 raise
 
+    def changes(self) -> object:
+        """What is another one after each change: of rows, and of which tables there are."""
+        schema = self.ask("PRAGMA temp.schema_version")[0][0]
+        return self.connection.total_changes, schema
+
     def ask(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """One statement, and all of its rows."""
         with _speaking_of(self._shown):
             return self.connection.execute(sql, arguments).fetchall()
 
-    def pages(self, select: str, arguments: Mapping[str, Any] | None = None) -> Iterator[Row]:
-        """The rows of a table in the order of ``path``, its first column."""
-        sql = f"{select} WHERE path > :after ORDER BY path LIMIT {PAGE}"
+    def pages(
+        self, select: str, arguments: Mapping[str, Any] | None = None, only: str = "TRUE"
+    ) -> Iterator[Row]:
+        """The rows of a table in the order of ``path``, its first column.
+
+        Args:
+            select: up to its WHERE.
+            arguments: of the statement.
+            only: a condition for the rows.
+        """
+        sql = f"{select} WHERE path > :after AND {only} ORDER BY path LIMIT {PAGE}"
         after = ""
         while rows := self.ask(sql, {**(arguments or {}), "after": after}):
             yield from rows
@@ -133,6 +146,7 @@ def open_file(
     *,
     create: bool,
     read_only: bool,
+    older_too: bool,
     busy_timeout_s: float,
     migrations: Traversable | None,
     now_ns: Callable[[], int],
@@ -155,7 +169,7 @@ def open_file(
             version = _check_file(file, shown, steps[-1][0], busy_timeout_s)
         except OSError as error:
             raise LocalError(f"{shown}: the state file cannot be opened ({error})") from error
-        if read_only and version < steps[-1][0]:
+        if read_only and not older_too and version < steps[-1][0]:
             raise LocalError(
                 f"{shown}: the state file is of an older fwsync (schema {version})",
                 hint="the next run of `fwsync sync` or of the service brings it up to date",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fwsync.digest import Digest
 from fwsync.model import (
     BaseEntry,
     ContainerRef,
+    Holder,
     Level,
     LocalEntry,
     RelPath,
@@ -20,7 +22,13 @@ from fwsync.model import (
 
 Row = tuple[Any, ...]
 
+_HOLDERS: Mapping[str, Level | Holder] = {one.value: one for one in (*Level, *Holder)}
+
 _WRAP = 1 << 64
+_HALF = 1 << 63
+
+#: Behind a pack's tag: the zip is compressed.
+DEFLATED = " deflated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +83,17 @@ class OpenConflict:
 
 def signed(number: int) -> int:
     """A 64-bit integer of ``stat`` as SQLite can hold it."""
+    if -_HALF <= number < _HALF:
+        return number
     number %= _WRAP
-    return number if number < _WRAP // 2 else number - _WRAP
+    return number if number < _HALF else number - _WRAP
 
 
 def stamp_row(entry: LocalEntry) -> Row:
     """A row of the index, without hashes."""
     stamp = entry.stamp
     return (
-        entry.path,
+        entry.indexed,
         stamp.size,
         signed(stamp.mtime_ns),
         signed(stamp.ctime_ns),
@@ -113,10 +123,26 @@ def to_local(row: Row) -> LocalEntry:
     return LocalEntry(path, stamp, etag, digest, disk_path)
 
 
+def digest_key(entry: LocalEntry) -> str:
+    """Under what the digest of a pack's zip is kept: its tag, and how the zip is made."""
+    assert entry.pack is not None, f"{entry.path}: is no pack"
+    return f"{entry.etag}{DEFLATED if entry.pack.deflated else ''}"
+
+
+def files_of(entry: LocalEntry) -> list[LocalEntry]:
+    """The files of the disk that an entry is made of: itself, or the members of a pack."""
+    return [entry] if entry.pack is None else [one.entry for one in entry.pack.members]
+
+
 def to_remote(row: Row) -> RemoteEntry:
     """A row of this run's remote listing."""
-    path, size, etag, digest, level, container, *rest = row
-    return RemoteEntry(path, size, etag, digest, ContainerRef(Level(level), container), *rest)
+    path, size, etag, digest, holder, container, *rest = row
+    return RemoteEntry(path, size, etag, digest, _container(holder, container), *rest)
+
+
+@lru_cache(maxsize=4096)  # one for all of its files, which mostly come one after another
+def _container(holder: str, id_: str) -> ContainerRef:
+    return ContainerRef(_HOLDERS[holder], id_)
 
 
 def to_base(row: Row) -> BaseEntry:

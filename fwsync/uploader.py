@@ -8,22 +8,21 @@ the file itself did not change while it passed.
 from __future__ import annotations
 
 import asyncio
-import os
 import random as dice
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import TypeAlias, TypeVar, cast
 
-from fwsync import localfs
-from fwsync.digest import ContentHasher
+from fwsync.deid import Deid, DeidSource
 from fwsync.errors import (
     AuthError,
+    FileProblem,
     FwsyncError,
     IntegrityError,
     LocalError,
-    SourceChanged,
     Unavailable,
-    Unreadable,
 )
 from fwsync.model import (
     Decision,
@@ -33,11 +32,16 @@ from fwsync.model import (
     RelPath,
     RemoteEntry,
 )
+from fwsync.packs import PackSource
 from fwsync.ports import Remote, Sent
-from fwsync.threads import in_thread
+from fwsync.sources import Describe, Said, Source, say_nothing
+from fwsync.threads import workers
+from fwsync.told import Advanced
 
-#: Bytes handed on at a time: large enough that a thread hop costs nothing beside it.
-BLOCK = 1 << 20
+T = TypeVar("T")
+R = TypeVar("R")
+
+AnySource: TypeAlias = Source | PackSource | DeidSource
 
 #: How often a file is sent before it is reported, where the server then holds something
 #: else. Wrong bytes three times running are not bad luck.
@@ -53,92 +57,23 @@ RETRY_PAUSE_S = 10.0
 #: Pauses before each look for a file whose whole body went out and was not answered.
 COMMIT_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
 
+#: Looks for files of one batch under way at once, which the remote may answer together: a lost
+#: answer to many of them costs about what it costs for one.
+LOOKS = 64
 
-class Source:
-    """One local file on its way up: read in order, hashed as it passes.
+#: Files of one batch that are de-identified at once, at most; the pool has its own measure.
+PREPARED = 8
 
-    Implements :class:`fwsync.ports.Upload`.
-    """
 
-    def __init__(
-        self,
-        root_fd: int,
-        entry: LocalEntry,
-        advanced: Callable[[RelPath, int], None],
-        told: int = 0,
-    ) -> None:
-        self.told = told  #: bytes of this file that were counted as progress
-        self._root_fd = root_fd
-        self._advanced = advanced
-        self._entry = entry
-        self._hasher = ContentHasher()
-        self._complete = False
-        self.hashed_at_ns = 0  #: wall clock just before the last look at the file
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lost:
+    """A file that was sent, and no answer says whether it was taken."""
 
-    @property
-    def path(self) -> RelPath:
-        """Where it belongs."""
-        return self._entry.path
-
-    @property
-    def size(self) -> int:
-        """Bytes, as the scan saw it; the read fails if that is no longer so."""
-        return self._entry.size
-
-    @property
-    def seen(self) -> LocalEntry | None:
-        """The entry with both digests, once the whole file was read; None before."""
-        if not self._complete:
-            return None
-        return replace(self._entry, etag=self._hasher.local_tag, digest=self._hasher.digest)
-
-    async def read(self) -> AsyncIterator[bytes]:
-        """The content from the first byte; the last block comes only after a second look.
-
-        A file that changed while it was read raises before its last block is handed out,
-        so the request that carries it can never be complete.
-        """
-        self._advanced(self.path, -self.told)
-        self.told = 0
-        self._hasher = ContentHasher()
-        self._complete = False
-        file_fd = await in_thread(self._open)
-        try:
-            left = self.size
-            while True:
-                block = await in_thread(self._next_block, file_fd, left)
-                left -= len(block)
-                if block:
-                    yield block
-                # Asked for more: this one has left us. What was only read is no progress.
-                self._advanced(self.path, len(block))
-                self.told += len(block)
-                if left == 0:
-                    return
-        finally:
-            os.close(file_fd)
-
-    def _open(self) -> int:
-        file_fd = localfs.open_regular(self._root_fd, self._entry.on_disk)
-        if localfs.stamp_of(os.fstat(file_fd)) != self._entry.stamp:
-            os.close(file_fd)
-            raise SourceChanged(f"{self.path}: changed since the folder was scanned")
-        return file_fd
-
-    def _next_block(self, file_fd: int, left: int) -> bytes:
-        try:
-            block = os.read(file_fd, min(BLOCK, left)) if left else b""
-        except OSError as error:
-            raise Unreadable(f"{self.path}: reading failed ({error.strerror})") from None
-        if left and not block:
-            raise SourceChanged(f"{self.path}: became shorter while it was sent")
-        self._hasher.update(block)
-        if len(block) == left:
-            self.hashed_at_ns = time.time_ns()
-            if localfs.stamp_of(os.fstat(file_fd)) != self._entry.stamp:
-                raise SourceChanged(f"{self.path}: changed while it was sent")
-            self._complete = True
-        return block
+    decision: Decision
+    source: AnySource
+    error: Unavailable
+    route: str
+    pauses: Sequence[float]  #: before each look, in seconds
 
 
 class Uploader:
@@ -150,6 +85,9 @@ class Uploader:
         advanced: told of every piece of content that goes out: path and bytes, which
             are negative when a file has to start again.
         sleep: waits for so many seconds.
+        describe: says what else the server is told of a file.
+        deid: changes what is sent; None: files go as they are.
+        deflates: the zips of packs are compressed.
     """
 
     def __init__(
@@ -158,8 +96,17 @@ class Uploader:
         root_fd: int,
         advanced: Callable[[RelPath, int], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        describe: Describe = say_nothing,
+        deid: Deid | None = None,
+        *,
+        deflates: bool = False,
     ) -> None:
         self._sleep = sleep
+        self._deflates = deflates
+        # One pack at a time, which is two threads: those that read what is under way are few.
+        self._compressing = asyncio.Semaphore(1)
+        self._deid = deid
+        self._describe = describe
         self._remote = remote
         self._root_fd = root_fd
         self._advanced = advanced
@@ -171,58 +118,159 @@ class Uploader:
             AuthError, LocalError, Unavailable: the run cannot go on. What the server
                 had taken by then stays, and the next run adopts it.
         """
-        waiting: dict[RelPath, Decision] = {}
+        if self._deid is None:
+            return await self._send(batch)
+        async with self._deid.room(sum(one.size for one in batch)):
+            return await self._send(batch)
+
+    async def _send(self, batch: Sequence[Decision]) -> list[Outcome]:
+        waiting = {decision.path: decision for decision in batch}
         finished: list[Outcome] = []
-        for decision in batch:
-            problem = await self._no_longer_so(decision)
-            if problem is None:
-                waiting[decision.path] = decision
-            else:
+        overwrites = not self._remote.features.versions
+        # A file that the listing did not have is only looked for where a name that is taken
+        # would be overwritten for good; elsewhere the answer tells (_was_taken).
+        to_look = [one for one in batch if overwrites or one.remote is not None]
+        for decision, problem in await _side_by_side(self._with_a_look, to_look):
+            if problem is not None:
+                del waiting[decision.path]
                 finished.append(Outcome(decision, problem=problem))
         tries = dict.fromkeys(waiting, 0)
-        sources: dict[RelPath, Source] = {}
+        said = {path: await self._describe(_local(one)) for path, one in waiting.items()}
+        sources: dict[RelPath, AnySource] = {}
         while waiting:
             sources = {
-                path: Source(
-                    self._root_fd,
-                    _local(decision),
-                    self._advanced,
-                    sources[path].told if path in sources else 0,
+                path: self._source(
+                    decision, said[path], sources[path].told if path in sources else 0
                 )
                 for path, decision in waiting.items()
             }
-            async for sent in self._remote.put(list(sources.values())):
-                tries[sent.path] += 1
-                decision, source = waiting[sent.path], sources[sent.path]
-                judged = await self._judge(decision, source, sent, tries[sent.path])
-                if judged is not None:
-                    del waiting[sent.path]
-                    finished.append(judged)
+            ended = await self._not_to_be_sent(sources, waiting)
+            for outcome in ended:
+                del sources[outcome.decision.path]
+            lost: list[_Lost] = []
+            async with self._put(sources) as answers:
+                async for sent in answers:
+                    tries[sent.path] += 1
+                    decision, source = waiting[sent.path], sources[sent.path]
+                    error, count = sent.error, tries[sent.path]
+                    if isinstance(error, Unavailable):
+                        pauses = _pauses(source, error, count)
+                        lost.append(_Lost(decision, source, error, sent.route, pauses))
+                    elif judged := await self._judge(decision, source, sent, count):
+                        ended.append(replace(judged, route=sent.route, tries=count))
+            ended += await self._taken_after_all(lost, tries)
+            for outcome in ended:
+                del waiting[outcome.decision.path]
+            finished += ended
         return finished
 
-    async def _taken_after_all(
-        self, decision: Decision, source: Source, error: Unavailable, tries: int
-    ) -> RemoteEntry | None:
-        """The server's entry, if it took the file although no answer said so.
+    def _put(self, sources: Mapping[RelPath, AnySource]) -> aclosing[AsyncGenerator[Sent, None]]:
+        """The answers to a batch; what is under way ends with the block, whatever ends it."""
+        answers = self._remote.put(list(sources.values()))
+        return aclosing(cast("AsyncGenerator[Sent, None]", answers))
 
-        Looks before the file is sent twice. Each look also waits, up to the patience,
-        until the server answers again.
+    async def _not_to_be_sent(
+        self, sources: Mapping[RelPath, AnySource], waiting: Mapping[RelPath, Decision]
+    ) -> list[Outcome]:
+        """Make what must be made before its length is known, such as by de-identifying it.
+
+        What cannot be made is left, and nothing of it is sent.
         """
-        for pause_s in _pauses(source, error, tries):
-            await self._sleep(pause_s)
+        if self._deid is None and not self._deflates:
+            return []
+        ended: list[Outcome] = []
+
+        async def prepare(source: AnySource) -> None:
+            if isinstance(source, Source):
+                assert self._deid is None, f"{source.path}: would be sent as it is"
+                return
+            compresses = self._deflates and isinstance(source, PackSource)
+            try:
+                async with self._compressing if compresses else nullcontext():
+                    await source.prepare()
+            except FileProblem as error:
+                problem = Problem.of(source.path, error)
+                ended.append(Outcome(waiting[source.path], problem=problem))
+
+        await _side_by_side(prepare, sources.values(), PREPARED)
+        return ended
+
+    def _source(self, decision: Decision, said: Said, told: int) -> AnySource:
+        entry = _local(decision)
+        told_of = (said.metadata, said.fields)
+        if entry.pack is None and self._deid is not None:
+            return DeidSource(self._deid, self._root_fd, entry, self._advanced, told, *told_of)
+        if entry.pack is None:
+            return Source(self._root_fd, entry, self._advanced, told, *told_of)
+
+        members = entry.pack.members
+        entry = replace(entry, pack=replace(entry.pack, deflated=self._deflates))
+
+        def make_members(advanced: Advanced) -> list[Source]:
+            return [
+                Source(
+                    self._root_fd,
+                    replace(one.entry, path=RelPath(one.name), source=one.entry.indexed),
+                    advanced,
+                )
+                for one in members
+            ]
+
+        # De-identified, it is made here: the members would go as they are.
+        make = make_members if self._deid is None else None
+        return PackSource(
+            self._root_fd, entry, self._advanced, told, *told_of, make, through=self._deid
+        )
+
+    async def _taken_after_all(
+        self, lost: Sequence[_Lost], tries: Mapping[RelPath, int]
+    ) -> list[Outcome]:
+        """Outcomes of the files that need not be sent again.
+
+        Looks before a file is sent twice. Each look also waits, up to the patience, until the
+        server answers again. The files of a batch wait together, and are looked for side by
+        side.
+        """
+        left = list(lost)
+        ended: list[Outcome] = []
+        for pauses in zip_longest(*(one.pauses for one in lost)):
+            due = [one for one, s in zip(lost, pauses, strict=True) if s is not None]
+            due = [one for one in due if one in left]
+            if not due:
+                break
+            await self._sleep(max(pause_s for pause_s in pauses if pause_s is not None))
+            for one, found in await _side_by_side(self._look_for, due):
+                if found is not None:
+                    left.remove(one)
+                    count = tries[one.decision.path]
+                    ended.append(replace(found, route=one.route, tries=count))
+        for one in left:
+            path = one.decision.path
+            if (count := tries[path]) >= UNANSWERED:
+                problem = Problem.of(path, one.error)
+                ended.append(Outcome(one.decision, problem=problem, route=one.route, tries=count))
+        return ended
+
+    async def _look_for(self, lost: _Lost) -> tuple[_Lost, Outcome | None]:
+        """What is to be said of a file by what the server has now; None: it has not got it."""
+        decision, source = lost.decision, lost.source
+        try:
             there = await self._remote.look(decision.path)
-            if there is not None and there.digest and _difference(source, there) is None:
-                return there
-        return None
+        except (AuthError, Unavailable):
+            raise
+        except FwsyncError as unclear:
+            return lost, Outcome(decision, problem=Problem.of(decision.path, unclear))
+        if there is None or _difference(source, there) is not None:
+            return lost, None
+        if there.digest is None and decision.remote and there.etag == decision.remote.etag:
+            return lost, None  # of the same size, and still the one that was to be replaced
+        return lost, _done(decision, source, there)
+
+    async def _with_a_look(self, decision: Decision) -> tuple[Decision, Problem | None]:
+        return decision, await self._no_longer_so(decision)
 
     async def _no_longer_so(self, decision: Decision) -> Problem | None:
-        """Look again before replacing what the server holds (scenario S40).
-
-        A file that the listing did not have is only looked for where a name that is taken
-        would be overwritten for good; elsewhere the answer tells (:func:`_was_taken`).
-        """
-        if decision.remote is None and self._remote.features.versions:
-            return None
+        """Look again before replacing what the server holds (scenario S40)."""
         try:
             now = await self._remote.look(decision.path)
         except (AuthError, Unavailable):
@@ -240,10 +288,12 @@ class Uploader:
         )
 
     async def _judge(
-        self, decision: Decision, source: Source, sent: Sent, tries: int
+        self, decision: Decision, source: AnySource, sent: Sent, tries: int
     ) -> Outcome | None:
         """The outcome of one try; None to try once more."""
         error = sent.error
+        if sent.checked and sent.entry is not None:
+            return await self._packed_there(decision, source, sent.entry)
         if error is None and sent.entry is not None:
             error = _difference(source, sent.entry)
             if error is None and tries == 1 and _was_taken(decision, sent.entry):
@@ -253,24 +303,40 @@ class Uploader:
         assert error is not None, f"{sent.path}: neither an entry nor an error"
         if isinstance(error, AuthError | LocalError):
             raise error
-        if isinstance(error, Unavailable):
-            try:
-                there = await self._taken_after_all(decision, source, error, tries)
-            except (AuthError, Unavailable):
-                raise
-            except FwsyncError as unclear:
-                return Outcome(decision, problem=Problem.of(decision.path, unclear))
-            if there is not None:
-                return _done(decision, source, there)
-            most = UNANSWERED
-        else:
-            most = MISTAKEN if isinstance(error, IntegrityError) else 1
-        if tries < most:
+        if tries < (MISTAKEN if isinstance(error, IntegrityError) else 1):
             return None
         return Outcome(decision, problem=Problem.of(decision.path, error))
 
+    async def _packed_there(
+        self, decision: Decision, source: AnySource, entry: RemoteEntry
+    ) -> Outcome:
+        """A pack that the server has made: its zip is another one, its members are ours."""
+        assert isinstance(source, PackSource), f"{decision.path}: checked, and no pack"
+        try:
+            local = await source.prepare()  # the members' tags; their bytes were compared
+        except FwsyncError as error:
+            return Outcome(decision, problem=Problem.of(decision.path, error))
+        hashed_at_ns = source.hashed_at_ns
+        local = replace(local, digest=None)  # of our zip, if it is known from before
+        return Outcome(decision, local, entry, moved=source.size, hashed_at_ns=hashed_at_ns)
 
-def _pauses(source: Source, error: Unavailable, tries: int) -> Sequence[float]:
+
+async def _side_by_side(
+    work: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int = LOOKS
+) -> list[R]:
+    """The results of some work on each item, a few at a time."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(item: T) -> R:
+        async with gate:
+            return await work(item)
+
+    async with workers() as group:
+        tasks = [group.create_task(one(item)) for item in items]
+    return [task.result() for task in tasks]
+
+
+def _pauses(source: AnySource, error: Unavailable, tries: int) -> Sequence[float]:
     """How long to wait before each look, in seconds.
 
     A server that has every byte and says nothing may need long to commit them (it hashes,
@@ -296,23 +362,21 @@ def _taken(decision: Decision, entry: RemoteEntry) -> Problem:
     )
 
 
-def _difference(source: Source, entry: RemoteEntry) -> FwsyncError | None:
+def _difference(source: AnySource, entry: RemoteEntry) -> FwsyncError | None:
     """Why the server's entry is not what was sent; None if it is."""
-    seen = source.seen
-    if seen is None:
+    digest = source.digest
+    if digest is None:
         return IntegrityError(f"{source.path}: the server answered before it had the whole file")
     if entry.size != source.size:
         return IntegrityError(
             f"{source.path}: the server holds {entry.size} bytes; {source.size} were sent"
         )
-    if entry.digest is not None and entry.digest != seen.digest:
-        return IntegrityError(
-            f"{source.path}: the server holds {entry.digest}; {seen.digest} was sent"
-        )
+    if entry.digest is not None and entry.digest != digest:
+        return IntegrityError(f"{source.path}: the server holds {entry.digest}; {digest} was sent")
     return None
 
 
-def _done(decision: Decision, source: Source, entry: RemoteEntry) -> Outcome:
+def _done(decision: Decision, source: AnySource, entry: RemoteEntry) -> Outcome:
     return Outcome(
         decision,
         local=source.seen,

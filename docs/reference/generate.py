@@ -9,30 +9,27 @@ stands here, and a name without a meaning is an error, so that nothing is added 
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 
-from fwsync import cli, show
-from fwsync.config import DeleteCap, Settings
+from fwsync import cli
+from fwsync.config import Settings
 from fwsync.errors import Exit
-from fwsync.model import Decision, Outcome, Problem, RelPath, Report, Verb
-from fwsync.plan import Plan
-from fwsync.progress import JSON_VERSION, JsonLines, JsonProgress, duration_text
-from fwsync.runs import Planned, Status
+from fwsync.progress import duration_text
+from fwsync.setting_values import DeleteCap
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the checklist of the sandbox is beside its tests
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]  # the checklist of the sandbox is beside its tests
+
+from json_lines import json_lines  # noqa: E402
+from written import NOTE, explained, table  # noqa: E402
 
 from tests.conformance import checklist  # noqa: E402
-
-NOTE = "<!-- Written by docs/reference/generate.py from the program itself; do not edit. -->"
 
 #: What stands for a value where the program names it by its type alone.
 _KINDS = {int: "N", float: "N", str: "TEXT", Path: "PATH"}
@@ -44,7 +41,10 @@ SETTINGS = {
     "settle_s": "`watch` sends a folder after it has been quiet for so long.",
     "patience_s": "A command gives up after so long without any progress at all: 60 s if it is "
     "not set. `watch` then says so and tries again, for ever.",
-    "transfers": "How many transfers are under way at once: 8 if it is not set.",
+    "transfers": "How many transfers are under way at once: as many as bring more if it is not "
+    "set, see [filters and limits](../concepts/filters-and-limits.md).",
+    "fsync": "Whether a file that comes down is on the disk before it is recorded. Without, a "
+    "power failure may damage files unnoticed, see [integrity](../concepts/integrity.md).",
     "conflict": "What becomes of a file that changed on both sides.",
     "create_project": "Make the project if it is not there; a group is never made.",
     "delete_up": "Let a file deleted here be deleted on the server.",
@@ -52,13 +52,108 @@ SETTINGS = {
     "delete_reason": "Told to the server with each deletion, for sites that ask why.",
     "max_delete": "How many deletions a run may make on one side before it holds them all; "
     "the percentage counts from 20 files up.",
+    "trash_days": "What was put in the trash so many days ago is let go by the next run; 0 keeps "
+    "it for ever, see [the trash](../guides/trash.md).",
     "include": "Only files that match one of these take part.",
     "exclude": "What matches takes no part; the last pattern that matches decides, and `!` "
-    "brings back.",
+    "brings back. It comes before `.fwsyncignore` files, see "
+    "[filters and limits](../concepts/filters-and-limits.md).",
     "filter_from": "A file of patterns in gitignore syntax, one a line, added to `exclude`.",
+    "audit_log": "A line for each file that a run did something about is added to it.",
+    "hidden": "Whether names that begin with a dot take part: they do if it is not set, but for "
+    "`watch`.",
+    "links": "What becomes of symbolic links, see [filters and limits]"
+    "(../concepts/filters-and-limits.md).",
+    "empty": "What becomes of files of 0 bytes: `skip` leaves them out, `report` also says so.",
+    "min_size": "Smaller files take no part.",
+    "max_size": "Larger files take no part.",
+    "min_age_s": "Files that changed within this time take no part.",
+    "max_age_s": "Files that have not changed for this long take no part.",
+    "only_types": "Only files of these types on the server take part; `null` is no type. This and "
+    "what follows, down to `where`, is for what only comes down, see "
+    "[filters and limits](../concepts/filters-and-limits.md#selections).",
+    "not_types": "Files of these types take no part.",
+    "only_tags": "Only files that have one of these tags take part.",
+    "not_tags": "Files that have one of these tags take no part.",
+    "name_regex": "Only files take part in whose name one of these is found.",
+    "only_subjects": "Only subjects of these labels take part; `*`, `?` and `[…]` are as in a "
+    "shell. `subject` is another setting.",
+    "only_sessions": "Only sessions of these labels take part.",
+    "only_acquisitions": "Only acquisitions of these labels take part.",
+    "container_tags": "Only what lies in containers with one of these tags takes part, each as "
+    "`session=baseline`; of each level that is named, one will do.",
+    "not_container_tags": "What lies in containers with one of these tags takes no part.",
+    "mlsets": "Only subjects of these sets take part: `Training`, `Testing`, `Validation`, or "
+    "`null` for none.",
+    "not_mlsets": "Subjects of these sets take no part.",
+    "modified_after": "Only files take part that changed on the server on this day or later; "
+    "in `timezone`, if no zone is named.",
+    "modified_before": "Only files take part that changed on the server before this day.",
+    "where": "Only files take part that pass this filter in Flywheel's language.",
+    "regex": "Labels from the whole path, by groups such as `(?P<subject>…)`; see "
+    "[layouts](../guides/layouts.md).",
+    "bids": "The folder is a BIDS tree.",
+    "bids_extra": "Folders of a BIDS tree that are packed to the project.",
+    "scan": "Labels come from the headers of DICOM files, see [DICOM](../guides/dicom.md).",
+    "subject": "The subject of all files.",
+    "session": "The session of all files.",
+    "acquisition": "The acquisition of all files.",
+    "defaults": "Labels for the levels that a path does not name.",
+    "no_subjects": "No folder names the subject: it has the session's label.",
+    "no_sessions": "No folder names the session: it has the subject's label.",
+    "root_dirs": "So many folders are skipped before the layout begins.",
+    "pack": "Matching files of one container become one zip on the server, see [layouts]"
+    "(../guides/layouts.md).",
+    "pack_folders": "Folders of these names become one zip on the server.",
+    "pack_acquisitions": "Each acquisition becomes one zip on the server, of this type.",
+    "pack_name": "What a pack is called, see [layouts](../guides/layouts.md).",
+    "pack_compress": "Whether packs are compressed zips; no pack that is there is sent again for "
+    "it, see [layouts](../guides/layouts.md#compressed-packs).",
+    "unpack": "A zip of DICOM files, `NAME.dicom.zip`, is a folder `NAME.dicom` here; see [layouts]"
+    "(../guides/layouts.md#zips-of-dicom-files).",
+    "keep_zips": "Zips stay as they are, whatever `unpack` says.",
+    "zip_single": "Whether a pack of one file is a zip, too.",
+    "rules": "Layouts for parts of the tree: the first that fits a file places it.",
+    "dicom": "How labels and fields are read from headers, see [DICOM](../guides/dicom.md).",
+    "timezone": "The zone of times that name none; this machine's if it is not set.",
+    "rules_file": "Rules in the syntax of fw-meta, in place of a layout; see "
+    "[layouts](../guides/layouts.md).",
+    "ingest_template": "Folders as `fw ingest template` has them, in place of a layout.",
+    "set_vars": "Values for what the folders of `ingest_template` do not say.",
+    "routing": "The element of a header that names group/project; the same as `routing` in "
+    "`[dicom]`.",
+    "unrouted": "With `routing`: the project of files whose header names none; without it they "
+    "are reported.",
+    "detect_duplicates": "Look for what would be there twice before it is sent: names, images, "
+    "uids, here and on the server; see [coming from fw](../coming-from-fw.md).",
+    "duplicate_codes": "Look for these only; all if it is not set.",
+    "duplicate_projects": "Projects in which uids are looked for, beside the one in step.",
+    "duplicates": "What becomes of what is double: `report` sends it and says so, `skip` leaves "
+    "it, and each is a problem.",
+    "deid_profile": "Files are changed by this profile before they are sent, see "
+    "[de-identification](../guides/deidentify.md). For `push` and `watch --mode up`.",
+    "deid_other": "What becomes of files that the profile says nothing about: `refuse` leaves "
+    "them, and each is a problem, `send` sends them as they are.",
+    "route": "The way that files go up, see [the ways up](../concepts/ways-up.md).",
+    "form": 'By what `route = "form"` names the container of a file.',
+    "bwlimit": "How fast bodies go, all of them together, up and down; "
+    "times are those of this machine's zone.",
+    "max_transfer": "A run begins no file once files of so many bytes were begun; what is left "
+    "is for the next run. Not for `watch`.",
+    "max_duration_s": "A run begins no file after so long; what is left is for the next run. "
+    "Not for `watch`.",
+    "names": "Whether names are sent as they are, or by the platform's rule beforehand, "
+    "see [names](../concepts/names.md).",
+    "tags": "Tags that every file gets.",
+    "metadata": "What is said of files that match a pattern, "
+    "see [metadata](../guides/metadata.md).",
+    "sidecars": "What becomes of `*.flywheel.json`, see [metadata](../guides/metadata.md).",
+    "analyses": "Analyses come down too, see [the guide](../guides/pull-extras.md).",
+    "metadata_files": "Metadata come down too, see [the guide](../guides/pull-extras.md).",
+    "bids_sidecars": "Read what stands beside images as in a BIDS tree, in any other tree too.",
     "state": "Where the state file is, see [state](../concepts/state.md).",
-    "max_age_s": "`watch` sends a folder that never gets quiet after so long; without it, such a "
-    "folder waits.",
+    "settle_max_s": "`watch` sends a folder that never gets quiet after so long; without it, "
+    "such a folder waits.",
     "rescan_s": "`watch` looks at the whole folder at least so often, whatever events say.",
     "poll_s": "`watch --mode down` and `both` list the server so often; folders on a network "
     "file system are scanned as often.",
@@ -74,7 +169,9 @@ EXIT_CODES = {
     Exit.DIFFERENCES: (
         "differences",
         "The run went through, and there are problems with single files, conflicts, or files "
-        "that were left alone on purpose; `verify` found a difference.",
+        "that were left alone on purpose; or it left something for the next run, as "
+        "`--max-transfer` or `--max-duration` was reached; `verify` found a difference; "
+        "`status` speaks of a last run that was broken off, or did not end with 0.",
     ),
     Exit.USAGE: (
         "usage",
@@ -93,80 +190,15 @@ EXIT_CODES = {
         "this machine",
         "The state file is damaged, of a newer fwsync or in use, or there is no space left.",
     ),
+    Exit.DEFECT: (
+        "internal error",
+        "A defect of fwsync itself: the last line names a file that says where, to be reported.",
+    ),
     Exit.INTERRUPTED: ("interrupted", "Ctrl-C."),
     Exit.TERMINATED: (
         "terminated",
         "What a shell reports when SIGTERM ended a one-shot command.",
     ),
-}
-
-SUMMARY = {
-    "command": "`push`, `pull`, `sync`, `watch` or `verify`",
-    "root": "the folder",
-    "remote": "the project",
-    "uploaded": "files sent",
-    "downloaded": "files fetched",
-    "deleted": "files deleted, on either side",
-    "renamed": "files moved without their bytes; always 0 so far",
-    "adopted": "files found the same on both sides, and noted",
-    "held": "deletions seen in this run and not passed on",
-    "skipped": "files left alone on purpose; each has a `left-alone` line",
-    "conflicts": "files that changed on both sides; each has a `conflict` line",
-    "problems": "files that failed; each has a `problem` line",
-    "deferred": "folders that were not quiet yet",
-    "bytes": "bytes of content that were moved",
-    "requests": "HTTP requests, repeated ones included",
-    "files": "files that the scan of the folder saw",
-    "seconds": "how long it took",
-    "peak_memory": "bytes, the most that this process used",
-    "halted": "why a guard holds the plan; empty if none does",
-    "plan_id": "what `--accept-deletes` takes",
-    "exit_code": "as in [exit codes](exit-codes.md)",
-}
-
-PLAN_SUMMARY = {
-    "command": "`plan`",
-    "bytes": "bytes of content to move",
-    "problems": "files that cannot take part; each has a `problem` line",
-    "waiting": "decisions that a guard holds",
-    "plan_id": "what `--accept-deletes` takes",
-}
-
-STATUS = {
-    "root": "the folder",
-    "remote": "the project; empty if none is known",
-    "state_file": "where the state is",
-    "files": "files in step",
-    "bytes": "their bytes",
-    "held": "deletions remembered and not passed on",
-    "last_command": "the last run",
-    "last_started_ns": "when it began, in nanoseconds since 1970",
-    "last_exit_code": "how it ended; null while it runs, or if it was killed",
-    "problems": "a list of `path` and `message`",
-    "conflicts": "a list of paths",
-    "holder": "the process that works on the folder now; empty if none does",
-    "halted": "true if a guard held the last run",
-}
-
-EVENTS = {
-    "start": "A plan begins to be carried out: how many files and bytes will move.",
-    "file": "One decision is done. `verb` is one of those below; `moved` is bytes over the wire; "
-    "`problem` is there only where `ok` is false, `conflict_copy` only where one was made.",
-    "progress": "Now and then while bytes move, at most every ten seconds.",
-    "note": "A line for people.",
-}
-
-VERBS = {
-    Verb.NOTHING: "",
-    Verb.ADOPT: "both sides hold the same bytes: noted, nothing moved",
-    Verb.UPLOAD: "sent",
-    Verb.DOWNLOAD: "fetched",
-    Verb.DELETE_LOCAL: "moved to the trash here",
-    Verb.DELETE_REMOTE: "deleted on the server",
-    Verb.HOLD: "gone on one side, remembered, not passed on",
-    Verb.FORGET: "gone on both sides",
-    Verb.CONFLICT: "changed on both sides",
-    Verb.REPORT: "left alone on purpose",
 }
 
 
@@ -176,7 +208,7 @@ def pages() -> dict[str, str]:
         "commands.md": "\n".join(_commands()) + "\n",
         "settings.md": "\n".join(_settings()) + "\n",
         "exit-codes.md": "\n".join(_exit_codes()) + "\n",
-        "json-lines.md": "\n".join(_json_lines()) + "\n",
+        "json-lines.md": "\n".join(json_lines()) + "\n",
         "sandbox-routes.md": "\n".join(_sandbox_routes()) + "\n",
     }
 
@@ -213,13 +245,13 @@ def _commands() -> Iterator[str]:
         usage = " ".join([name, "[OPTIONS]", *map(_placeholder, arguments)])
         yield from ("", f"## {name}", "", f"    {usage}", "", str(command.help).strip())
         rows = [(f"`{_placeholder(one)}`", _meaning(one)) for one in arguments if one.help]
-        yield from _table(("argument", "meaning"), rows)
+        yield from table(("argument", "meaning"), rows)
         rows = [
             (f"`{_spelled(one)}`", _meaning(one))
             for one in command.params
             if one.param_type_name == "option" and not one.hidden and "--help" not in one.opts
         ]
-        yield from _table(("option", "meaning"), rows)
+        yield from table(("option", "meaning"), rows)
 
 
 def _placeholder(argument: Any) -> str:
@@ -228,7 +260,7 @@ def _placeholder(argument: Any) -> str:
 
 
 def _spelled(option: Any) -> str:
-    name = ", ".join(option.opts)
+    name = ", ".join([*option.opts, *option.secondary_opts])
     if option.is_flag:
         return name
     kind = option.type_descriptor.annotation
@@ -253,7 +285,7 @@ def _meaning(parameter: Any) -> str:
 
 
 def _settings() -> Iterator[str]:
-    _explained("settings", Settings.model_fields, SETTINGS)
+    explained("settings", Settings.model_fields, SETTINGS)
     yield from ("# Settings", "", NOTE, "")
     yield "A setting is given in `fwsync.toml`, in the environment, or as an option."
     yield "The environment overrides the file, and an option overrides both."
@@ -274,11 +306,11 @@ def _settings() -> Iterator[str]:
                 f"`{name.removesuffix('_s')}`",
                 variable,
                 str(field.description).replace("|", "\\|"),
-                _default(name, field.default),
+                _default(name, field.get_default(call_default_factory=True)),
                 SETTINGS[name],
             )
         )
-    yield from _table(("setting", "variable", "expected", "default", "meaning"), rows)
+    yield from table(("setting", "variable", "expected", "default", "meaning"), rows)
     yield from ("", "## Profiles", "")
     yield "A profile ties a folder to its project, so that no command needs to name it."
     yield from ("", "```toml", 'exclude = ["*.bak", "scratch/"]', "", "[profiles.aging]")
@@ -290,7 +322,7 @@ def _settings() -> Iterator[str]:
         "## Other variables",
         "",
     )
-    yield from _table(
+    yield from table(
         ("variable", "meaning"),
         [
             ("`FWSYNC_API_KEY`", "The API key."),
@@ -303,7 +335,7 @@ def _settings() -> Iterator[str]:
 
 
 def _default(name: str, default: object) -> str:
-    if default is None or default == () or name == "profiles":
+    if default is None or default in ((), {}, "") or name in ("profiles", "dicom"):
         return ""
     if isinstance(default, DeleteCap):
         return f"`{default.count},{default.percent:.0f}%`"
@@ -318,106 +350,16 @@ def _default(name: str, default: object) -> str:
 
 
 def _exit_codes() -> Iterator[str]:
-    _explained("exit codes", Exit, EXIT_CODES)
+    explained("exit codes", Exit, EXIT_CODES)
     yield from ("# Exit codes", "", NOTE, "")
     yield "They are a contract: scripts and service units may rely on them."
     rows = [(str(int(code)), *EXIT_CODES[code]) for code in Exit]
-    yield from _table(("code", "name", "when"), rows)
+    yield from table(("code", "name", "when"), rows)
     yield ""
     yield (
         "A run that ends with 2, 3 or 6 ends so again until somebody changes something: "
         "a service should not be restarted on these."
     )
-
-
-# ------------------------------------------------------------------------------ JSON lines
-
-
-def _json_lines() -> Iterator[str]:
-    yield from ("# JSON lines", "", NOTE, "")
-    yield "With `--json`, results go to stdout as JSON, one object a line, in ASCII."
-    yield (
-        f'Each has `"v": {JSON_VERSION}`, which grows when a field changes its meaning, '
-        "and `event`, which says what the line is."
-    )
-    yield "New fields and new events may come at any time: skip what you do not know."
-    yield "The last line of a run is its `summary`."
-    yield "An error that ends a run goes to stderr as text, and there is no summary then."
-    yield from ("", "## While a run goes on", "")
-    yield from _events()
-    yield from ("", "Verbs:")
-    yield from _table(
-        ("verb", "meaning"), [(f"`{verb}`", text) for verb, text in VERBS.items() if text]
-    )
-    yield from ("", "## When it is over", "")
-    yield "One line for each path that needs attention, then the summary."
-    example = Report(
-        problem_list=[Problem("sub-01/t1.dcm", "cannot be read (Permission denied)")],
-        conflict_list=[RelPath("sub-01/notes.txt")],
-        difference_list=[Problem("README.txt", "changed here; a local edit is never overwritten")],
-    )
-    yield from ("", "```json", *_without_summary(example), "```")
-    yield from ("", "### The summary", "", "All fields are always there.")
-    yield from _fields("summary", show.summary(Report(), Exit.IN_STEP), SUMMARY)
-    yield from ("", "## `fwsync plan`", "")
-    yield "A `decision` line for each step, also for those that a guard holds; then a summary."
-    decision = Decision(Verb.HOLD, RelPath("README.txt"), reason="deleted here")
-    lines = _captured(lambda: show.plan(Planned(Plan((decision,)), ()), as_json=True))
-    yield from ("", "```json", lines[0], "```")
-    verbs = {verb.value: f"how many steps: {text}" for verb, text in VERBS.items() if text}
-    yield from _fields("plan summary", _bare(lines[-1]), PLAN_SUMMARY | verbs)
-    yield from ("", "## `fwsync status`", "", "One line, its event `status`.")
-    status = Status(Path("/data/aging"), "neuro/aging", Path("/data/aging/.fwsync/state.db"))
-    yield from _fields("status", status.fields(), STATUS)
-    yield from ("", "`exit_code` comes with it: 0, 1 for problems or conflicts, 4 for a halt.")
-    yield from ("", "## `fwsync ls`, `fwsync login`, `fwsync sandbox`", "")
-    yield "`ls` writes an `entry` line for each child: `kind`, `label`, `id`, `size` of a file."
-    yield "`login` writes a `login` line: `user`, `host` and `stored_in`."
-    yield (
-        "`sandbox` writes one line when it is ready, without `v` and `event`: "
-        "`url`, `api_key`, `user_api_key`, `user_id` and `device_secret`; "
-        "with `--tls` also `ca_file`."
-    )
-
-
-def _events() -> Iterator[str]:
-    stream = io.StringIO()
-    ticks = iter(range(0, 1000, 100))
-    told = JsonProgress(JsonLines(stream), clock=lambda: float(next(ticks)))
-    path = RelPath("sub-01/ses-01/t1/t1.dcm")
-    told.start(2, 300_000)
-    told.advanced(path, 150_000)
-    told.finished(Outcome(Decision(Verb.UPLOAD, path), moved=150_000))
-    told.note("watching /scanner/export for neuro/aging (quiet time 30 s)")
-    seen: dict[str, str] = {}
-    for line in stream.getvalue().splitlines():
-        seen.setdefault(json.loads(line)["event"], line)
-    _explained("events", seen, EVENTS)
-    for event, line in sorted(seen.items(), key=lambda item: list(EVENTS).index(item[0])):
-        yield from (f"`{event}`: {EVENTS[event]}", "", "```json", line, "```", "")
-
-
-def _without_summary(report: Report) -> list[str]:
-    return _captured(lambda: show.report(report, as_json=True))[:-1]
-
-
-def _captured(act: Any) -> list[str]:
-    from contextlib import redirect_stdout
-
-    stream = io.StringIO()
-    with redirect_stdout(stream):
-        act()
-    return stream.getvalue().splitlines()
-
-
-def _bare(line: str) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(line)
-    return {name: value for name, value in fields.items() if name not in ("v", "event")}
-
-
-def _fields(what: str, fields: Mapping[str, object], meanings: Mapping[str, str]) -> Iterator[str]:
-    _explained(what, fields, meanings)
-    yield from _table(("field", "meaning"), [(f"`{name}`", meanings[name]) for name in fields])
 
 
 # -------------------------------------------------------------------------- sandbox routes
@@ -437,7 +379,7 @@ def _sandbox_routes() -> Iterator[str]:
     rows = checklist.rows()
     for section in dict.fromkeys(row.section for row in rows):
         yield from ("", f"## {section}")
-        yield from _table(
+        yield from table(
             ("row", "routes", "what holds", "tests"),
             (
                 (
@@ -450,33 +392,6 @@ def _sandbox_routes() -> Iterator[str]:
                 if row.section == section
             ),
         )
-
-
-# ------------------------------------------------------------------------------ small hands
-
-
-def _explained(what: str, names: Iterable[Any], meanings: Mapping[Any, Any]) -> None:
-    missing = set(names) ^ set(meanings)
-    if missing:
-        raise SystemExit(f"{what}: {', '.join(map(str, missing))}: not explained, or not there")
-
-
-def _table(
-    heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, lead: bool = True
-) -> Iterator[str]:
-    rows = list(rows)
-    if not rows:
-        return
-    if lead:
-        yield ""
-    yield f"| {' | '.join(heads)} |"
-    yield f"| {' | '.join('---' for _ in heads)} |"
-    for row in rows:
-        yield f"| {' | '.join(_cell(one) for one in row)} |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("\\|", "|").replace("|", "\\|").split())
 
 
 if __name__ == "__main__":

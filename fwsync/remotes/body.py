@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from fwsync.errors import SourceChanged
+from fwsync.remotes.throttle import Throttle
 
 _SLICE = 64 * 1024  # bytes handed to the socket at a time: what one stall is measured for
 
@@ -39,13 +40,23 @@ class Body(Payload):
         self._size = self._left = size
         self._told: Callable[[int], None] = lambda _n: None
         self._stall_s: float | None = None
+        self._throttle: Throttle | None = None
         self._settled = asyncio.Event()
         self.error: Exception | None = None  #: what the source raised
 
-    def bind(self, told: Callable[[int], None], stall_s: float) -> None:
-        """Who is told of each slice sent, and how long one may take, in seconds."""
+    def bind(
+        self, told: Callable[[int], None], stall_s: float, throttle: Throttle | None = None
+    ) -> None:
+        """Who is told of each slice sent, how long one may take, and who says when it may go.
+
+        Args:
+            told: gets the bytes of each slice.
+            stall_s: seconds; waiting for the throttle does not count.
+            throttle: the bandwidth that all bodies share.
+        """
         self._told = told
         self._stall_s = stall_s
+        self._throttle = throttle
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not for this body: it is never held as a whole."""
@@ -71,17 +82,27 @@ class Body(Payload):
             left -= len(chunk)
             if left < 0:
                 break
-            for start in range(0, len(chunk), _SLICE):
+            start = 0
+            while start < len(chunk):
                 # The loop looks at the socket first: an early answer (413, 401) must be
                 # seen before we write into a connection that is being closed.
                 await asyncio.sleep(0)
-                part = chunk[start : start + _SLICE]
+                part = await self._allowed(chunk, start)
+                start += len(part)
                 async with asyncio.timeout(self._stall_s):
                     await writer.write(part)
                 self._told(len(part))
         if left != 0:
             self.error = SourceChanged("the file is not as long as it was when it was looked at")
             raise aiohttp.ClientPayloadError("broken off: the body is not as long as announced")
+
+    async def _allowed(self, chunk: bytes, start: int) -> bytes:
+        """The next slice, when it may go."""
+        if self._throttle is None:
+            return chunk[start : start + _SLICE]
+        part = chunk[start : start + min(_SLICE, self._throttle.grain)]
+        await self._throttle.spend(len(part))
+        return part
 
     async def _next(self) -> bytes | None:
         try:

@@ -30,6 +30,7 @@ _MAX_REDIRECTS = 5
 _TRIES_500 = 3
 _LOOK_S = 1.0  # between two looks at what is under way, in a pause that is too long
 _TRIES = 8  # of one request while the host answers others
+_TRIES_SIGNED = 3  # of one signed address: whoever sends the file comes again, with a new one
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 Params = Mapping[str, str | int | bool | None]
@@ -48,6 +49,15 @@ class Call:
     repeatable: bool = False
     hops: int = 0
     bare: bool = False  # without the key, wherever it goes
+    answer_s: float | None = None  # how long nothing may come, where that is longer than usual
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store answered to a PUT that it took."""
+
+    status: int  #: 2xx; or 308: it has some of it, and ``Range`` says how much
+    headers: Mapping[str, str]  #: case does not matter
 
 
 @dataclass(slots=True)
@@ -91,7 +101,8 @@ class Tries:
         if not isinstance(error, Unavailable):
             self.broken += 1
             may = isinstance(error, RemoteError) and error.retryable
-            if not may or call.method not in ("GET", "HEAD") or self.broken >= _TRIES_500:
+            harmless = call.method in ("GET", "HEAD") or call.bare  # a store's 500 passes
+            if not may or not harmless or self.broken >= _TRIES_500:
                 raise error
             return self.first, jitter_s(self.broken, self.random)
         if failure.processed and not call.repeatable and call.method not in _IDEMPOTENT:
@@ -104,7 +115,7 @@ class Tries:
             self.began = self.now()  # it is there: what it asks for is measured from here
         if pace.progress > before:
             self.while_alive += 1
-            if self.while_alive >= _TRIES:
+            if self.while_alive >= (_TRIES_SIGNED if self.first.bare else _TRIES):
                 raise error
         wait = jitter_s(self.failed, self.random)
         self.failed += 1
@@ -194,7 +205,9 @@ def redirected(call: Call, response: aiohttp.ClientResponse, clean: Cleaner) -> 
             Refused(
                 f"{what}: the server says that it has moved to {there}",
                 status=response.status,
-                hint="log in there with `fwsync login`",
+                hint="bytes go only where the site says: tell the administrator of its storage"
+                if call.bare
+                else "log in there with `fwsync login`",
             ),
             final=True,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import ssl
 import string
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ from fwsync.errors import (
 
 _SHOWN = 200  # characters of a foreign text that we repeat
 _SHOWN_OF_PAGE = 80  # characters of a web page: it was written for somebody else
+#: How the clouds' object stores say why; what follows may repeat the request and its signature.
+_OF_A_STORE = re.compile(r"<Error>\s*<Code>([^<]{1,100})</Code>\s*<Message>([^<\n]{0,200})")
+_TOO_LARGE = (
+    "the site, or a proxy before it, takes no request of this size: its administrator can"
+    " raise the limit"
+)
 _LATER = (408, 425, 429, 502, 503, 504)
 #: ``lower()`` may make a text longer (İ), and what is found in the one is cut from the other.
 _SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -73,7 +80,7 @@ def error_for_status(
         said: what the server gave as its reason, cleaned; may be empty.
         asked_s: what ``Retry-After`` asked for.
     """
-    text = f"{what}: {status}" + (f" ({said})" if said else "")
+    text = _text(status, what, said)
     if status in (401, 402):
         return AuthError(
             f"{text}: the API key was refused",
@@ -90,12 +97,28 @@ def error_for_status(
         later.silent = status == 504  # a proxy that lost patience with what is behind it
         return later
     if 400 <= status < 500 or status in (501, 505, 507):
-        return Refused(text, status=status)
+        return Refused(text, status=status, hint=_TOO_LARGE if status == 413 else "")
     if status >= 500:
         error = RemoteError(text, status=status)
         error.retryable = True
         return error
     return Garbled(f"{text}: not an answer to this request", status=status)
+
+
+def error_for_address(
+    status: int, what: str, said: str, *, asked_s: float | None = None
+) -> FwsyncError:
+    """The same for a signed address, to which no key goes.
+
+    It is the address that is refused: nothing follows for the key, the container or its rights.
+    """
+    if 400 <= status < 500 and status not in (407, *_LATER):
+        return Refused(_text(status, what, said), status=status)
+    return error_for_status(status, what, said, asked_s=asked_s)
+
+
+def _text(status: int, what: str, said: str) -> str:
+    return f"{what}: {status}" + (f" ({said})" if said else "")
 
 
 def reason_in(body: bytes, content_type: str, clean: Cleaner) -> str:
@@ -110,6 +133,8 @@ def reason_in(body: bytes, content_type: str, clean: Cleaner) -> str:
             said = parsed.get("message") or parsed.get("detail") or parsed.get("error")
             if said:
                 return clean(said if isinstance(said, str) else json.dumps(said))
+    if told := _OF_A_STORE.search(text):
+        return clean(f"{told[1]}: {told[2]}")
     return page_in_words(text, clean) if is_page(text, content_type) else clean(text)
 
 

@@ -6,9 +6,7 @@ its last listing; without one, it asks.
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final
 
@@ -20,12 +18,17 @@ from fwsync.errors import (
     NotFound,
     Refused,
     RemoteError,
+    Unavailable,
 )
-from fwsync.layout import Layout, Unmappable, name_of
-from fwsync.model import Level, RelPath, RemoteEntry, Unknown
-from fwsync.ports import Features, Sent, Upload
-from fwsync.remotes import multipart
+from fwsync.layout import Layout, Unmappable
+from fwsync.model import Problem, RelPath, RemoteEntry, Unknown
+from fwsync.ports import Features, OpenUpload, Ranged, Sent, ToldSink, Upload
+from fwsync.remotes.chosen import Chosen
+from fwsync.remotes.curated import Curated
+from fwsync.remotes.flywheel_containers import Containers
+from fwsync.remotes.flywheel_extras import Beside, begin, tell_unseen
 from fwsync.remotes.flywheel_fetch import Fetch, fetching, reading
+from fwsync.remotes.flywheel_filenames import FileNames
 from fwsync.remotes.flywheel_find import (
     Child,
     Project,
@@ -35,10 +38,23 @@ from fwsync.remotes.flywheel_find import (
     project_by_id,
     resolve_project,
 )
-from fwsync.remotes.flywheel_listing import Listing, pages
-from fwsync.remotes.flywheel_tree import LEVELS, Container, Place, Tree
-from fwsync.remotes.flywheel_wire import PLURAL, container_of, file_of, item_of, page_of, text_of
+from fwsync.remotes.flywheel_listing import Listing, look_at_some
+from fwsync.remotes.flywheel_looks import Looks
+from fwsync.remotes.flywheel_names import Kind, Names
+from fwsync.remotes.flywheel_replaced import Replaced
+from fwsync.remotes.flywheel_tree import Place, Tree
+from fwsync.remotes.flywheel_wire import PLURAL
 from fwsync.remotes.http import Api
+from fwsync.remotes.missed import Tally, missed_facts, missed_of
+from fwsync.remotes.ranges import ranged
+from fwsync.remotes.routes import packfile
+from fwsync.remotes.routes.choose import ChosenRoute, Ways
+from fwsync.remotes.routes.container import ContainerRoute
+from fwsync.remotes.routes.parcel import Parcel
+from fwsync.remotes.routes.together import MOST_BYTES
+from fwsync.remotes.site import Site
+from fwsync.remotes.strays import Strays
+from fwsync.selection import EVERYTHING, Missed, Reach
 
 __all__ = [
     "Child",
@@ -52,8 +68,8 @@ __all__ = [
 ]
 
 FETCH_LIMIT: Final = 1000  #: files in one ticket
-_MAKE_TRIES: Final = 3  # of one container whose creation is unclear
-_UNSAFE_IN_FILTER: Final = set('"\\,\r\n')
+MOST_ASIDES: Final = 1000  #: problems that are kept, beside those of files
+MOST_SAMPLED: Final = 3  #: projects of which some files are looked at where none is selected
 
 
 class Flywheel:
@@ -63,16 +79,40 @@ class Flywheel:
         api: open for as long as this is used.
         projects: in scope.
         layout: whose group and project are those of ``projects``.
+        names: what the server calls otherwise.
+        site: what it says that it can do.
+        ways: which of its ways up are taken.
     """
 
-    def __init__(self, api: Api, projects: Sequence[Project], layout: Layout) -> None:
+    def __init__(
+        self,
+        api: Api,
+        projects: Sequence[Project],
+        layout: Layout,
+        *,
+        names: Names | None = None,
+        site: Site | None = None,
+        ways: Ways | None = None,
+    ) -> None:
         self.api = api
         self.projects = tuple(projects)
         self.unseen: tuple[Unknown, ...] = ()  #: folders whose project could not be asked
         self.layout = layout
+        self.selection = EVERYTHING  #: what of the projects is listed
+        self._missed: tuple[Missed, ...] = ()  # of that, by the last listing
+        self.beside: Beside | None = None  #: what is listed beside the files
+        self.told: ToldSink | None = None  #: is told where files belong by the site's curation
+        #: What went wrong beside the files, and stopped none: a field that was refused. At
+        #: most :data:`MOST_ASIDES`; what is wrong with a thousand containers is one thing.
+        self.asides: list[Problem] = []
+        self.strays = Strays()  #: what was odd about archives
+        self._names = names or Names()
+        self._route = ChosenRoute(api, site or Site(), ways or Ways())
         self._tree = self._new_tree()
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._refused: dict[tuple[str, str], FwsyncError] = {}
+        self._containers = Containers(api, self._tree, self._say)
+        self._looks = Looks(api)
+        self._file_names = FileNames(self._looks, lambda: self._tree, ContainerRoute(api))
+        self._replaced = Replaced(api)
         self._read_only: dict[str, Forbidden] = {}  # containers that take no file from us
 
     def __repr__(self) -> str:
@@ -81,15 +121,30 @@ class Flywheel:
     @property
     def features(self) -> Features:
         """What it can do."""
-        return Features(digests=True, versions=True, fetch_limit=FETCH_LIMIT, put_limit=1)
+        return Features(
+            digests=True,
+            versions=True,
+            fetch_limit=FETCH_LIMIT,
+            put_limit=self._route.most_files,
+            put_bytes=MOST_BYTES,
+        )
 
     @property
     def requests(self) -> int:
         """HTTP requests made so far, repeats included."""
         return self.api.requests
 
+    def labels_of(self, id_: str) -> tuple[str, ...] | None:
+        """The labels, as we say them, of a container that the last listing had."""
+        container = self._tree.by_id.get(id_)
+        return None if container is None else container.ours
+
+    def _say(self, problem: Problem) -> None:
+        if len(self.asides) < MOST_ASIDES:
+            self.asides.append(problem)
+
     def _new_tree(self) -> Tree:
-        tree = Tree(self.layout)
+        tree = Tree(self.layout, self._names)
         for project in self.projects:
             tree.add_project(project.group, project.label, project.id)
         return tree
@@ -99,13 +154,23 @@ class Flywheel:
     async def entries(self) -> AsyncGenerator[Sequence[RemoteEntry | Unknown], None]:
         """See :meth:`fwsync.ports.RemoteReader.entries`."""
         tree = self._new_tree()
+        await begin(self.beside)
+        if self.told is not None:
+            await self.told.begin()
+        tally = Tally(is_complete=not self.unseen)
         if self.unseen:
+            await tell_unseen(self.beside, self.unseen)
             yield self.unseen
         for project in self.projects:
-            listing = Listing(self.api, project, tree)
+            listing = Listing(
+                self.api, project, tree, self.selection, self.beside, Curated(self.told), tally
+            )
             try:
                 async with aclosing(listing.entries()) as found:
                     async for page in found:
+                        await tell_unseen(self.beside, page)
+                        if self.selection.is_set:
+                            tally.took(page)
                         yield page
             except NotFound as error:
                 raise NotFound(
@@ -113,25 +178,52 @@ class Flywheel:
                     status=error.status,
                     hint="nothing is deleted here because of it",
                 ) from None
+        await self._names.given.keep()  # before anything is done by these names
+        self._missed = await self._miss(tree, tally)
         self._tree = tree
-        self._refused.clear()
+        self._containers.use(tree)
         self._read_only.clear()
+
+    async def _miss(self, tree: Tree, tally: Tally) -> tuple[Missed, ...]:
+        found = missed_of(self.selection, tally, tree)
+        if found is not None:
+            return found
+        try:
+            for project in self.projects[:MOST_SAMPLED]:
+                await look_at_some(self.api, project, self.selection, tally)
+        except RemoteError:  # it was only for saying more
+            return ()
+        tally.is_all = tally.is_all and len(self.projects) <= MOST_SAMPLED
+        return tuple(missed_facts(self.selection, tally, tree))
+
+    def reach(self) -> Reach:
+        """Which of the paths that the last listing lacks it would have had."""
+        return Chosen(self.selection, self._tree).reach(self._missed)
 
     async def look(self, path: RelPath) -> RemoteEntry | None:
         """See :meth:`fwsync.ports.RemoteReader.look`."""
         place = self._place(path)
-        container = await self._find(place)
+        container = await self._containers.find(place)
         if container is None:
             return None
-        address = (PLURAL[container.level], container.id, "files", place.name, "info")
-        try:
-            answer = await self.api.json("GET", address, what=path)
-        except NotFound:
+        theirs: str | None = place.name
+        if not place.is_twin:
+            theirs = self._names.theirs(container.id, Kind.FILE, place.name)
+        if theirs is None:  # what the server calls so is another file of ours
             return None
-        wire = file_of(item_of(answer, path), path)
-        if wire.name != place.name:
-            raise Garbled(f"{path}: asked for {place.name!r}, got {wire.name!r}")
-        return None if wire.deleted else wire.entry(path, container.ref)
+        wire = await self._looks.look(container, theirs, path)
+        if wire is not None and wire.name != theirs:
+            raise Garbled(f"{path}: asked for {theirs!r}, got {wire.name!r}")
+        if wire is None:
+            return None
+        self._replaced.saw(path)
+        return wire.entry(path, container.ref)
+
+    async def has_made(
+        self, entry: RemoteEntry, upload: OpenUpload, members: Mapping[str, int]
+    ) -> bool:
+        """See :meth:`fwsync.ports.RemoteReader.has_made`."""
+        return await packfile.has_made(self.api, entry, upload, members)
 
     def open(
         self, entry: RemoteEntry, *, offset: int = 0
@@ -143,57 +235,92 @@ class Flywheel:
         """
         return reading(self.api, entry, offset)
 
+    def span(
+        self, entry: RemoteEntry, offset: int, size: int
+    ) -> AbstractAsyncContextManager[Ranged]:
+        """See :meth:`fwsync.ports.RemoteReader.span`."""
+        return ranged(self.api, entry, offset, size)
+
     def fetch(self, entries: Sequence[RemoteEntry]) -> AbstractAsyncContextManager[Fetch]:
         """See :meth:`fwsync.ports.RemoteReader.fetch`."""
-        return fetching(self.api, entries)
+        return fetching(self.api, entries, strays=self.strays)
 
     # ----------------------------------------------------------------------- writing
 
     async def put(self, batch: Sequence[Upload]) -> AsyncIterator[Sent]:
         """See :meth:`fwsync.ports.Remote.put`."""
-        for upload in batch:
-            try:
-                sent = Sent(upload.path, entry=await self._put(upload))
-            except FwsyncError as error:
-                sent = Sent(upload.path, error=error)
-            yield sent
+        parcels: dict[RelPath, Parcel] = {}
+        begun: list[Parcel] = []
+        try:
+            for upload in batch:
+                try:
+                    parcel = await self._parcel(upload)
+                    if isinstance(parcel, Parcel):
+                        self._file_names.begin(parcel)
+                except FwsyncError as error:
+                    yield Sent(upload.path, error=_passing(error))
+                    continue
+                if isinstance(parcel, RemoteEntry):  # it is there, under an altered name
+                    yield Sent(upload.path, entry=parcel)
+                    continue
+                begun.append(parcel)
+                parcels[upload.path] = parcel
+            async for sent in self._send(list(parcels.values())):
+                parcel = parcels[sent.path]
+                container, lost = parcel.container, isinstance(sent.error, Unavailable)
+                self._looks.answered(container, parcel.name, whether=not lost)
+                if isinstance(sent.error, Forbidden):
+                    # Nor will the next file be taken: its bytes need not be sent to hear so.
+                    self._read_only[container.id] = sent.error
+                elif isinstance(sent.error, NotFound):
+                    self._containers.forget(container.id)  # the next try looks for it again
+                    _passing(sent.error)
+                yield sent
+        finally:
+            for parcel in begun:
+                self._file_names.end(parcel)
 
-    async def _put(self, upload: Upload) -> RemoteEntry:
+    async def _send(self, parcels: Sequence[Parcel]) -> AsyncIterator[Sent]:
+        """Send them all; those whose names the server may not keep go one by one, and last."""
+        async for sent in self._route.send([one for one in parcels if not one.or_name]):
+            yield sent
+        for parcel in parcels:
+            if parcel.or_name:
+                async for sent in self._file_names.send(parcel, self._route):
+                    yield sent
+
+    async def _parcel(self, upload: Upload) -> Parcel | RemoteEntry:
+        """The file and its container, which is made if it is not there.
+
+        Returns:
+            An entry where the file is there already, under a name that the server altered.
+
+        Raises:
+            FwsyncError: it cannot be sent.
+        """
         place = self._place(upload.path)
-        if "/" in place.name or "\0" in place.name or place.name in ("", ".", ".."):
-            raise FileProblem(
-                f"{upload.path}: {place.name!r} cannot be the name of a file on the server",
-                hint="rename it",
-            )
         try:
             place.name.encode()
         except UnicodeEncodeError:
             raise FileProblem(f"{upload.path}: its name is not valid text") from None
-        container = await self._ensure(place)
+        self._route.check_size(upload)
+        container = await self._containers.ensure(place, upload.fields)
         if container.id in self._read_only:
-            raise self._read_only[container.id]
-        boundary = secrets.token_hex(16)
-        try:
-            answer = await self.api.send(
-                (PLURAL[container.level], container.id, "files"),
-                lambda: multipart.form(upload, place.name, boundary),
-                params={"preserve_metadata": True},
-                what=upload.path,
-            )
-        except Forbidden as error:
-            # Nor will the next file be taken: its bytes need not be sent to hear so.
-            self._read_only[container.id] = error
-            raise
-        except NotFound:
-            self._tree.forget(container.id)  # the next try looks for it again
-            raise
-        items = page_of(answer, upload.path).items
-        if len(items) != 1:
-            raise Garbled(f"{upload.path}: one file was sent, {len(items)} were acknowledged")
-        wire = file_of(items[0], upload.path)
-        if wire.name != place.name:
-            raise Garbled(f"{upload.path}: the server stored it as {wire.name!r}")
-        return wire.entry(upload.path, container.ref)
+            raise self._read_only[container.id].with_traceback(None)  # it would grow with each
+        unlisted = self._containers.was_listed_elsewhere(container)
+        named = await self._file_names.choose(upload, place, container, unlisted=unlisted)
+        if isinstance(named, RemoteEntry):
+            return named
+        tree = self._tree
+        return Parcel(
+            upload,
+            container,
+            named.name,
+            project=tree.project_of(container),
+            unique=tree.is_alone(container),
+            kept=await self._replaced.kept(upload, container, named.name),
+            or_name=named.or_name,
+        )
 
     async def delete(self, entry: RemoteEntry, *, reason: str = "") -> None:
         """See :meth:`fwsync.ports.Remote.delete`. Gone already is as good as deleted."""
@@ -212,109 +339,16 @@ class Flywheel:
                 )
             raise
 
-    # -------------------------------------------------------------------- containers
-
     def _place(self, path: RelPath) -> Place:
         place = self._tree.place(path)
         if isinstance(place, Unmappable):
             raise FileProblem(f"{path}: {place.reason}", hint=place.hint)
         return place
 
-    async def _find(self, place: Place) -> Container | None:
-        """The container of a place, if it is there."""
-        container = place.container
-        for label in place.missing:
-            if (below := self._child_in_tree(container, label)) is None:
-                below = await self._find_child(container, label)
-            if below is None:
-                return None
-            container = below
-        return container
 
-    async def _ensure(self, place: Place) -> Container:
-        """The container of a place, made if it is not there; once, however many ask."""
-        container = place.container
-        for label in place.missing:
-            key = (container.id, label)
-            async with self._locks.setdefault(key, asyncio.Lock()):
-                below = self._child_in_tree(container, label)
-                if below is None:
-                    if key in self._refused:
-                        raise self._refused[key]
-                    below = await self._make(container, label)
-            container = below
-        return container
-
-    def _child_in_tree(self, parent: Container, label: str) -> Container | None:
-        return self._tree.by_folder.get(self.layout.join(parent.folder, name_of(label)))
-
-    async def _make(self, parent: Container, label: str) -> Container:
-        level = LEVELS[LEVELS.index(parent.level) + 1]
-        project = parent
-        while project.level is not Level.PROJECT:
-            project = self._tree.by_id[project.parent_id]
-        for attempt in range(_MAKE_TRIES):
-            # Look first, each time: the listing may be hours old in a long run, another
-            # host may send the same study, and an answer may have been lost. One question
-            # for a new container is little; twins are for ever.
-            found = await self._find_child(parent, label)
-            if found is not None:
-                return found
-            try:
-                return await self._make_once(level, parent, project, label)
-            except (Forbidden, Refused) as error:
-                self._refused[parent.id, label] = error
-                raise
-            except NotFound:
-                self._tree.forget(parent.id)
-                raise
-            except RemoteError:
-                if attempt + 1 == _MAKE_TRIES:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def _make_once(
-        self, level: Level, parent: Container, project: Container, label: str
-    ) -> Container:
-        what = f"making {level} {label!r}"
-        body = _body(level, parent, project, label)
-        try:
-            answer = await self.api.json("POST", (PLURAL[level],), body=body, what=what)
-        except Refused as error:
-            if error.status in (409, 422):  # another host was faster
-                found = await self._find_child(parent, label)
-                if found is not None:
-                    return found
-            raise
-        return self._adopt(level, text_of(item_of(answer, what), "_id", what), label, parent)
-
-    def _adopt(self, level: Level, id_: str, label: str, parent: Container) -> Container:
-        known = self._tree.by_id.get(id_) or self._tree.add_child(level, id_, label, parent.id)
-        if known is None:  # a listing has just replaced the tree, and the parent is gone
-            raise NotFound(f"the {parent.level} {parent.label!r} is gone", status=404)
-        return known
-
-    async def _find_child(self, parent: Container, label: str) -> Container | None:
-        """The oldest child with this very label, asked of the server."""
-        level = LEVELS[LEVELS.index(parent.level) + 1]
-        path = (PLURAL[parent.level], parent.id, PLURAL[level])
-        what = f"{level} {label!r}"
-        plain = bool(label) and not _UNSAFE_IN_FILTER & set(label) and label.isprintable()
-        found: list[str] = []
-        same = f'label="{label}"' if plain else None
-        async with aclosing(pages(self.api, path, what=what, filter_=same)) as children:
-            async for page in children:
-                wires = [container_of(item, level, what) for item in page]
-                found += [
-                    one.id for one in wires if one.label == label and one.parent_id == parent.id
-                ]
-        return self._adopt(level, min(found), label, parent) if found else None
-
-
-def _body(level: Level, parent: Container, project: Container, label: str) -> dict[str, object]:
-    """What each kind of container is made from. Source: flywheel-sdk 23, observed."""
-    if level is Level.SUBJECT:
-        return {"label": label, "code": label, "project": parent.id}
-    if level is Level.SESSION:
-        return {"label": label, "project": project.id, "subject": {"_id": parent.id}}
-    return {"label": label, "session": parent.id}
+def _passing(error: FwsyncError) -> FwsyncError:
+    """What is gone from the server is made again by the next run, which a watch makes soon."""
+    if isinstance(error, NotFound):
+        error.retryable = True
+        error.hint = error.hint or "its folder is gone from the server; the next run makes it again"
+    return error

@@ -11,8 +11,11 @@ from asyncio import Task
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from fwsync.errors import Garbled, NotFound, RemoteError, Unavailable
-from fwsync.model import Level, RemoteEntry, Unknown
+from fwsync.errors import Garbled, NotFound, Refused, RemoteError, Unavailable, UsageError
+from fwsync.model import BELOW_PROJECT, Level, RemoteEntry, Unknown
+from fwsync.remotes.chosen import Chosen, facts_of
+from fwsync.remotes.curated import Curated
+from fwsync.remotes.flywheel_extras import Beside, BesideOne
 from fwsync.remotes.flywheel_find import FEATURES, PAGE, Project
 from fwsync.remotes.flywheel_tree import LEVELS, Container, Tree
 from fwsync.remotes.flywheel_wire import (
@@ -25,17 +28,32 @@ from fwsync.remotes.flywheel_wire import (
     item_of,
     page_of,
 )
-from fwsync.remotes.http import Api
+from fwsync.remotes.http import Api, Params
+from fwsync.remotes.missed import Tally
+from fwsync.selection import EVERYTHING, Selection
 
-_BELOW_PROJECT = (Level.SUBJECT, Level.SESSION, Level.ACQUISITION)
+#: How a server refuses a filter. Source: core19 (422); a proxy or an older site may say 400.
+_BAD_FILTER = (400, 422)
 
 
 async def pages(
-    api: Api, path: Sequence[str], *, what: str, filter_: str | None = None
+    api: Api,
+    path: Sequence[str],
+    *,
+    what: str,
+    filter_: str | None = None,
+    params: Params | None = None,
 ) -> AsyncGenerator[list[Json], None]:
     """A list, page by page, to its end. The next page is on its way while one is used.
 
     Close it (``aclosing``) where it may be left before its end.
+
+    Args:
+        api: open for as long as this is used.
+        path: of the list, below ``/api``.
+        what: the list in words, for error texts.
+        filter_: what it is to have, in the server's language; None: everything.
+        params: of the query, besides.
 
     Raises:
         Garbled: it does not advance, or ends before the number it announced.
@@ -44,8 +62,9 @@ async def pages(
     first_total: int | None = None
     seen = 0
     cursors: set[str] = set()
+    told = {**(params or {}), "filter": filter_}
     async with _ahead() as ask_ahead:
-        answer = ask_ahead(_ask(api, path, what, filter_, None, PAGE))
+        answer = ask_ahead(_ask(api, path, what, told, None, PAGE))
         while True:
             page = page_of(await answer, what)
             if seen == 0:
@@ -60,11 +79,11 @@ async def pages(
             if first_total is not None and seen >= first_total:
                 yield page.items
                 return
-            answer = ask_ahead(_ask(api, path, what, filter_, last, PAGE))
+            answer = ask_ahead(_ask(api, path, what, told, last, PAGE))
             yield page.items
     if first_total is not None and seen < first_total:
         # Something was deleted meanwhile, or something is held back: ask how many there are.
-        now = page_of(await _ask(api, path, what, filter_, None, 1), what)
+        now = page_of(await _ask(api, path, what, told, None, 1), what)
         if now.total is None or now.total > seen:
             raise Garbled(f"{what}: {first_total} announced, {seen} listed")
 
@@ -87,20 +106,55 @@ async def _ahead() -> AsyncIterator[Callable[[Coroutine[None, None, object]], Ta
 
 
 async def _ask(
-    api: Api, path: Sequence[str], what: str, filter_: str | None, after: str | None, limit: int
+    api: Api, path: Sequence[str], what: str, told: Params, after: str | None, limit: int
 ) -> object:
-    params = {"filter": filter_, "limit": limit, "after_id": after}
+    params = {**told, "limit": limit, "after_id": after}
     return await api.json("GET", path, params=params, features=FEATURES, what=what)
 
 
-class Listing:
-    """One pass over one project. Fills the tree as it goes."""
+async def look_at_some(api: Api, project: Project, selection: Selection, tally: Tally) -> None:
+    """Count the first page of a project's files, whatever is selected.
 
-    def __init__(self, api: Api, project: Project, tree: Tree) -> None:
+    Raises:
+        RemoteError: it cannot be had.
+    """
+    what = f"the files of {project}"
+    told: Params = {"filter": f"parents.project={project.id}"}
+    page = page_of(await _ask(api, ("files",), what, told, None, PAGE), what)
+    tally.is_all = tally.is_all and page.total is not None and page.total <= len(page.items)
+    for item in page.items:
+        wire = file_of(item, what)
+        if not wire.deleted and wire.level is not None:
+            tally.saw(facts_of(item, what), item, selection)
+
+
+class Listing:
+    """One pass over one project, or what is selected of it. Fills the tree as it goes.
+
+    Where few containers are selected, only these are asked for. Those beside them are listed
+    even so: the name that a container has here depends on its namesakes.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        project: Project,
+        tree: Tree,
+        selection: Selection = EVERYTHING,
+        beside: Beside | None = None,
+        curated: Curated | None = None,
+        tally: Tally | None = None,
+    ) -> None:
         self._api = api
         self._project = project
         self._tree = tree
         self._root = tree.by_id[project.id]
+        self._chosen = Chosen(selection, tree, tally=tally)
+        self._selects = selection.is_set
+        self._beside = BesideOne(beside, tree)
+        self._curated = curated or Curated(None)
+        self._params = self._curated.with_params(self._beside.params)
+        self._within = [self._root]  #: what is asked for
         self._asked: set[str] = set()
         self.complete: set[Level] = set()  #: levels whose containers are all known
 
@@ -112,58 +166,118 @@ class Listing:
             AuthError: the key is not accepted.
             Unavailable: the server does not answer at all.
         """
-        for level in _BELOW_PROJECT:
+        for level in BELOW_PROJECT:
+            if not self._chosen.needs(level):
+                break
             unknown = await self._containers(level)
             if unknown:
                 yield unknown
-        what = f"the files of {self._project}"
-        ours = f"parents.project={self._project.id}"
-        try:
-            async with aclosing(pages(self._api, ("files",), what=what, filter_=ours)) as files:
+            await self._beside.hand_on()
+            self._within = self._chosen.narrow(level, self._within)
+        for above in self._within:
+            async with aclosing(self._files(above)) as files:
                 async for page in files:
-                    yield [
-                        found
-                        for item in page
-                        if (found := await self._file(file_of(item, what))) is not None
-                    ]
+                    yield page
+        await self._beside.finish(self._api, self._within, self._chosen)
+        await self._curated.finish(self._api, self._project.id)
+
+    async def _files(self, above: Container) -> AsyncGenerator[list[RemoteEntry | Unknown], None]:
+        """The files of a container and of all below it, in pages."""
+        what = f"the files of {self._project}"
+        place = self._chosen.selection.place
+        key = "parent_ref.id" if place is not None and place.name else f"parents.{above.level}"
+        filter_ = ",".join(filter(None, [f"{key}={above.id}", self._chosen.filter]))
+        try:
+            asked = pages(self._api, ("files",), what=what, filter_=filter_, params=self._params)
+            async with aclosing(asked) as files:
+                async for page in files:
+                    yield await self._page(page, what)
+                    await self._beside.hand_on()
+                    await self._curated.hand_on()
         except RemoteError as error:
-            _end_if_silent(error)
-            yield [Unknown(self._root.folder, error.message)]
+            end_if_silent(error)
+            self._refuse_filter(error)
+            yield [Unknown(above.folder, error.message)]
+
+    def _refuse_filter(self, error: RemoteError) -> None:
+        """What the server does not understand is no list that failed: no other time is better.
+
+        Raises:
+            UsageError: it is the user's filter that the server does not take.
+        """
+        where = self._chosen.selection.where
+        if where is not None and isinstance(error, Refused) and error.status in _BAD_FILTER:
+            raise UsageError(
+                f"--where: the server does not take {where.text!r}: {error.message}",
+                hint="a filter is KEY=VALUE, such as type=nifti or size>1000000, joined by commas",
+            ) from None
 
     async def _containers(self, level: Level) -> list[RemoteEntry | Unknown]:
-        """Read one level's containers; what stays unknown if that fails."""
+        """Read one level's containers, as far as they are asked for; what stays unknown."""
+        unknown: list[RemoteEntry | Unknown] = []
+        for above in self._within:
+            unknown += await self._containers_of(above, level)
+        if not unknown:
+            self.complete.add(level)
+        return unknown
+
+    async def _containers_of(self, above: Container, level: Level) -> list[RemoteEntry | Unknown]:
         what = f"the {PLURAL[level]} of {self._project}"
         found: list[tuple[str, str, str]] = []
-        path = (PLURAL[Level.PROJECT], self._project.id, PLURAL[level])
+        path, filter_ = (PLURAL[above.level], above.id, PLURAL[level]), None
+        if (above.level, level) == (Level.SUBJECT, Level.ACQUISITION):  # has no list of its own
+            path = (PLURAL[Level.PROJECT], self._root.id, PLURAL[level])
+            filter_ = f"parents.subject={above.id}"
         try:
-            async with aclosing(pages(self._api, path, what=what)) as containers:
+            asked = pages(self._api, path, what=what, filter_=filter_, params=self._params)
+            async with aclosing(asked) as containers:
                 async for page in containers:
+                    self._chosen.saw(page, what)
+                    await self._beside.saw_containers(page)
+                    self._curated.saw_containers(page)
                     wires = [container_of(item, level, what) for item in page]
                     found += [(wire.id, wire.label, wire.parent_id) for wire in wires]
-        except NotFound:
-            raise
         except RemoteError as error:
-            _end_if_silent(error)
+            if isinstance(error, NotFound) and above is self._root:
+                raise
+            end_if_silent(error)
+            await self._tree.look_for_files(found)
             self._tree.add_children(level, found)
-            above = self._root if level is Level.SUBJECT else None
-            scopes = [above] if above else list(self._tree.at(Level.SUBJECT))
+            if above.level is not Level.PROJECT:
+                return [Unknown(above.folder, error.message)]
+            scopes = [above] if level is Level.SUBJECT else list(self._tree.at(Level.SUBJECT))
             mine = [one for one in scopes if one.labels[:2] == self._root.labels]
             return [Unknown(one.folder, error.message) for one in mine]
+        if filter_ is None:
+            self._tree.whole(level, {one[0] for one in found}, above)
+        await self._tree.look_for_files(found)
         self._tree.add_children(level, found)
-        self.complete.add(level)
         return []
 
-    async def _file(self, wire: WireFile) -> RemoteEntry | Unknown | None:
-        if wire.deleted or wire.level is None:  # an analysis's, a collection's: not in scope
-            return None
-        container = self._tree.by_id.get(wire.parent_id)
-        if container is None:
-            found = await self._late(wire, wire.level)
-            if not isinstance(found, Container):
-                return found
-            container = found
-        path = self._tree.path_of_file(container, wire.name, wire.file_id)
-        return wire.entry(path, container.ref)
+    async def _page(self, page: Sequence[Json], what: str) -> list[RemoteEntry | Unknown]:
+        # One loop, and a call only where there is something to ask: it is gone through once
+        # for every file of a project.
+        found: list[RemoteEntry | Unknown] = []
+        known, path_of = self._tree.by_id, self._tree.path_of_file
+        for item in page:
+            wire = file_of(item, what)
+            if wire.deleted or wire.level is None:  # an analysis's, a collection's: not in scope
+                continue
+            container = known.get(wire.parent_id)
+            if container is None:
+                late = await self._late(wire, wire.level)
+                if isinstance(late, Unknown):
+                    found.append(late)
+                if not isinstance(late, Container):
+                    continue
+                container = late
+            if self._selects and not self._chosen.takes(container, item, what):
+                continue
+            entry = wire.entry(path_of(container, wire.name, wire.file_id), container.ref)
+            found.append(entry)
+            self._beside.saw_file(item, entry)
+            self._curated.saw_file(item, entry)
+        return found
 
     async def _late(self, wire: WireFile, level: Level) -> Container | Unknown | None:
         """A container that the lists did not have: made since, hidden, or gone."""
@@ -184,7 +298,7 @@ class Listing:
                     # two is out of date, and nothing follows from either.
                     return Unknown(above.folder, f"the {step} of {wire.name!r} is not to be found")
                 except RemoteError as error:
-                    _end_if_silent(error)
+                    end_if_silent(error)
                     return Unknown(above.folder, error.message)
             if known is None:
                 return Unknown(above.folder, f"the {step} {id_} has no known parent")
@@ -195,10 +309,11 @@ class Listing:
         what = f"the {level} {id_}"
         answer = await self._api.json("GET", (PLURAL[level], id_), features=FEATURES, what=what)
         wire = container_of(item_of(answer, what), level, what)
+        self._chosen.saw([item_of(answer, what)], what)
         return self._tree.add_child(level, wire.id, wire.label, wire.parent_id)
 
 
-def _end_if_silent(error: RemoteError) -> None:
+def end_if_silent(error: RemoteError) -> None:
     """No answer at all ends the run: it says nothing about one list in particular."""
     if isinstance(error, Unavailable) and not error.status:
         raise error

@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 
 from fwsync.digest import from_flywheel_hash
 from fwsync.errors import Garbled
-from fwsync.model import FILE_LEVELS, ContainerRef, Level, RelPath, RemoteEntry
+from fwsync.model import FILE_LEVELS, ContainerRef, Holder, Level, RelPath, RemoteEntry
 
 #: Path segment of each level. Source: flywheel-sdk 23.
-PLURAL = {
+PLURAL: Mapping[Level | Holder, str] = {
     Level.GROUP: "groups",
     Level.PROJECT: "projects",
     Level.SUBJECT: "subjects",
     Level.SESSION: "sessions",
     Level.ACQUISITION: "acquisitions",
+    Holder.ANALYSIS: "analyses",
 }
 
 #: What ``parent_ref.type`` says, as far as it concerns us.
@@ -84,7 +85,7 @@ def page_of(answer: object, what: str) -> Page:
     items = answer
     if isinstance(answer, dict):
         items = answer.get("results")
-        total = _number(answer, "total", what)
+        total = number_of(answer, "total", what)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise Garbled(f"{what}: expected a list, got {type(answer).__name__}")
     return Page(total, items)
@@ -102,7 +103,7 @@ def container_of(item: Json, level: Level, what: str) -> WireContainer:
 
     An empty or missing label is a label: the empty one.
     """
-    parents = _mapping(item, "parents", what)
+    parents = mapping_of(item, "parents", what)
     above = list(Level)[list(Level).index(level) - 1]
     parent = parents.get(above.value) or item.get(above.value)
     if isinstance(parent, dict):  # a session carries its subject as an object
@@ -115,12 +116,12 @@ def container_of(item: Json, level: Level, what: str) -> WireContainer:
 def file_of(item: Json, what: str) -> WireFile:
     """A file entry."""
     name = text_of(item, "name", what)
-    size = _number(item, "size", what)
+    size = number_of(item, "size", what)
     if size is None or size < 0:
         raise Garbled(f"{what}: {name!r} has no size")
-    version = _number(item, "version", what)
-    parents = _mapping(item, "parents", what)
-    parent = _mapping(item, "parent_ref", what) or _deepest(parents)
+    version = number_of(item, "version", what)
+    parents = mapping_of(item, "parents", what)
+    parent = mapping_of(item, "parent_ref", what) or _deepest(parents)
     kind, parent_id = parent.get("type"), parent.get("id")
     if not isinstance(parent_id, str) or not parent_id or not isinstance(kind, str):
         raise Garbled(f"{what}: {name!r} does not say where it lies")
@@ -133,7 +134,7 @@ def file_of(item: Json, what: str) -> WireFile:
         hash_,
         _id_of(item),
         1 if version is None else version,
-        _nanoseconds(item.get("modified")),
+        nanoseconds_of(item.get("modified")),
         _LEVEL_OF.get(kind),
         parent_id,
         parents,
@@ -157,6 +158,22 @@ def text_of(item: Json, key: str, what: str) -> str:
     return value
 
 
+def text_or_none(item: Json, key: str, what: str) -> str | None:
+    """A text, if there is one."""
+    value = item.get(key)
+    if value is not None and not isinstance(value, str):
+        raise Garbled(f"{what}: expected a text as {key!r}")
+    return value or None
+
+
+def tags_of(item: Json, what: str) -> list[str]:
+    """The tags of a file or container; none where it has none."""
+    value = item.get("tags") or []
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise Garbled(f"{what}: expected a list of texts as 'tags'")
+    return value
+
+
 def label_of(item: Json, what: str) -> str:
     """A label; empty where there is none."""
     return _label(item, what)
@@ -176,16 +193,16 @@ def _id_of(item: Json) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _number(item: Json, key: str, what: str) -> int | None:
+def number_of(item: Json, key: str, what: str) -> int | None:
+    """A whole number, if there is one."""
     value = item.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Garbled(f"{what}: expected a whole number as {key!r}")
-    return value
+    if value is None or type(value) is int:
+        return value
+    raise Garbled(f"{what}: expected a whole number as {key!r}")
 
 
-def _mapping(item: Json, key: str, what: str) -> Json:
+def mapping_of(item: Json, key: str, what: str) -> Json:
+    """A JSON object; empty where there is none."""
     value = item.get(key)
     if value is None:
         return {}
@@ -202,7 +219,7 @@ def _deepest(parents: Json) -> Json:
     return {}
 
 
-def _nanoseconds(text: object) -> int:
+def nanoseconds_of(text: object) -> int:
     """An ISO time in nanoseconds since 1970; 0 for none, since it only orders for people."""
     if not isinstance(text, str):
         return 0

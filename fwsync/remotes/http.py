@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 from aiohttp import hdrs
+from pydantic_core import from_json
 from yarl import URL
 
 from fwsync._version import __version__
@@ -32,6 +33,7 @@ from fwsync.remotes.calls import (
     Authorize,
     Call,
     Params,
+    Stored,
     Tries,
     address,
     first_bytes,
@@ -42,6 +44,7 @@ from fwsync.remotes.calls import (
 from fwsync.remotes.faults import (
     Cleaner,
     Failure,
+    error_for_address,
     error_for_status,
     failure_for,
     is_page,
@@ -49,11 +52,18 @@ from fwsync.remotes.faults import (
     reason_in,
 )
 from fwsync.remotes.pace import Pace, retry_after_s
+from fwsync.remotes.throttle import Throttle
 
 __all__ = ["Answer", "Api", "Body", "Params"]
 
 CONNECT_S = 10.0  #: seconds for name, connection and handshake (sdk 23's default)
 STALL_S = 60.0  #: seconds without a byte in either direction (sdk 23's read time-out)
+#: Bytes a second that whoever takes a body is given for storing it, from its last byte to the
+#: first one of the answer, on top of the stall: it may hash and copy all of it then, and a second
+#: body that is sent into that would be a second version.
+STORED_A_SECOND = 20e6
+READ = 2**18  #: bytes that are read of a body at a time, at most
+READ_LEAST = 2**12  #: bytes that are read ahead under the slowest limit
 MAX_JSON = 256 * 2**20  #: bytes; no page of ours comes near, a runaway answer stops here
 
 T = TypeVar("T")
@@ -93,9 +103,7 @@ class Answer:
         """
         failure: Failure | None = None
         try:
-            async for chunk in self._response.content.iter_any():
-                self._api.bytes_received += len(chunk)
-                self._pace.progressed()
+            while chunk := await self._api.piece(self._response, self._pace):
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = self._api.failure(error, self._response.url, self._what)
@@ -147,6 +155,8 @@ class Api:
         self.bytes_received = 0  #: of bodies, after decompression
         #: Is told when the server makes us wait, in words for a person; set it before asking.
         self.tell: Callable[[str], None] = lambda _: None
+        #: The bandwidth that all bodies share, to and from all hosts; without a limit at first.
+        self.throttle = Throttle()
         self._clean = Cleaner(key)
         self._middleware = Authorize(self.url.origin(), key, self._count)
         self._without_key = Authorize(self.url.origin(), "", self._count)
@@ -176,14 +186,12 @@ class Api:
             connector=aiohttp.TCPConnector(
                 limit=8 * self._limit, limit_per_host=4 * self._limit, ssl=context
             ),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=self._stall_s
-            ),
+            timeout=_timeouts(self._stall_s),
             headers={hdrs.USER_AGENT: f"fwsync/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(self._middleware,),
             trust_env=False,  # it would read ~/.netrc; proxies are looked up below
-            read_bufsize=2**18,
+            read_bufsize=READ,
         )
         return self
 
@@ -213,6 +221,7 @@ class Api:
         body: object = None,
         repeatable: bool = False,
         features: str = "",
+        answer_s: float | None = None,
         what: str = "",
     ) -> object:
         """One request with a JSON answer; None where the answer is empty.
@@ -224,6 +233,8 @@ class Api:
             body: sent as JSON where it is not None.
             repeatable: a POST that changes nothing, or does no harm twice.
             features: for ``x-accept-feature``.
+            answer_s: how long the server may work on it before a byte of the answer comes,
+                where that may be longer than usual, in seconds.
             what: the request in words, for error texts.
 
         Raises:
@@ -243,6 +254,7 @@ class Api:
             headers,
             data=data,
             repeatable=repeatable,
+            answer_s=answer_s,
         )
         return await self._run(call, self._read_json)
 
@@ -256,7 +268,9 @@ class Api:
     ) -> object:
         """POST a streamed body; the JSON answer.
 
-        It is sent a second time only where the first was certainly not acted on.
+        It is sent a second time only where the first was certainly not acted on. After its last
+        byte the answer may take as long as any, and a second more for each
+        :data:`STORED_A_SECOND` bytes.
 
         Raises:
             FwsyncError: what the source of the body raised, or as :meth:`json`.
@@ -273,15 +287,26 @@ class Api:
     async def put_signed(
         self,
         url: str,
-        body: Callable[[], Body],
+        body: Callable[[], Body] | None,
         *,
         headers: Mapping[str, str] | None = None,
         what: str = "",
-    ) -> Mapping[str, str]:
-        """PUT to a signed address; the answer's headers.
+    ) -> Stored:
+        """PUT to a signed address; what the store answered.
 
         Nothing of the key goes there, not even to an address on the API's own host: the address
-        is the permission, and a store refuses a second one.
+        is the permission, and a store refuses a second one. Nor does a Content-Type, unless
+        ``headers`` has one: older signatures cover it.
+
+        Args:
+            url: encoded, as it was given.
+            body: made anew for each try; None: there is none, which is a question.
+            headers: that the store wants.
+            what: the request in words, for error texts.
+
+        Raises:
+            Refused: any 4xx that is no "later": the address is not good, or not any more.
+            RemoteError: as :meth:`json`. What the source of the body raised.
         """
         call = Call(
             "PUT",
@@ -292,10 +317,10 @@ class Api:
             bare=True,
         )
 
-        async def finish(response: aiohttp.ClientResponse, pace: Pace) -> Mapping[str, str]:
+        async def finish(response: aiohttp.ClientResponse, pace: Pace) -> Stored:
             pace.succeeded()
             response.release()
-            return response.headers
+            return Stored(response.status, response.headers)
 
         return await self._run(call, finish)
 
@@ -304,20 +329,31 @@ class Api:
         self,
         path: Sequence[str],
         *,
+        method: str = "GET",
         params: Params | None = None,
         headers: Mapping[str, str] | None = None,
+        question: object = None,
+        answer_s: float | None = None,
         what: str = "",
     ) -> AsyncIterator[Answer]:
         """GET something whose body is read piece by piece; redirects to storage are followed.
+
+        With another method it is sent a second time only where the first was certainly not
+        acted on, or it is a ``question``, which is sent as JSON and changes nothing.
+        ``answer_s`` is as in :meth:`json`, and holds between two bytes too.
 
         Raises:
             AuthError, RemoteError: from the start; :meth:`Answer.chunks` has its own.
         """
         call = Call(
-            "GET",
+            method,
             address(self.url, path, params),
-            what or f"GET /{'/'.join(path)}",
-            {hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity", **(headers or {})},
+            what or f"{method} /{'/'.join(path)}",
+            {hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity", **(headers or {})}
+            | ({} if question is None else {hdrs.CONTENT_TYPE: "application/json"}),
+            data=None if question is None else json.dumps(question).encode(),
+            repeatable=question is not None,
+            answer_s=answer_s,
         )
 
         async def finish(response: aiohttp.ClientResponse, pace: Pace) -> Answer:
@@ -376,7 +412,7 @@ class Api:
     ) -> T | Failure | Call:
         body = call.body() if call.body else None
         if body is not None:
-            body.bind(lambda count: self._sent(count, pace), self._stall_s)
+            body.bind(lambda count: self._sent(count, pace), self._stall_s, self.throttle)
         response: aiohttp.ClientResponse | None = None
         whole = False
         caught: Exception | None = None
@@ -405,14 +441,21 @@ class Api:
     async def _request(self, call: Call, body: Body | None) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the Api is used outside its `async with`")
+        if call.data:
+            await self.throttle.spend(len(call.data))
+        # What is read ahead has crossed the line already: under a limit, little is.
+        ahead = READ if self.throttle.rate is None else max(READ_LEAST, self.throttle.grain)
         return await self._session.request(
             call.method,
             call.url,
             headers=call.headers,
             data=body if body is not None else call.data,
             allow_redirects=False,
+            read_bufsize=ahead,
             proxy=await self._proxy_for(call.url),
+            timeout=_timeouts(max(self._stall_s + _storing_s(body), call.answer_s or 0.0)),
             middlewares=(self._without_key,) if call.bare else None,
+            skip_auto_headers=(hdrs.CONTENT_TYPE,) if call.bare else None,
         )
 
     async def _judge(
@@ -424,7 +467,9 @@ class Api:
         finish: Callable[[aiohttp.ClientResponse, Pace], Awaitable[T | Failure]],
     ) -> T | Failure | Call:
         status = response.status
-        if 200 <= status < 300:
+        # "Resume Incomplete": an answer of Cloud Storage, and no redirect.
+        partly = status == 308 and call.bare and hdrs.LOCATION not in response.headers
+        if 200 <= status < 300 or partly:
             return await finish(response, pace)
         if status in (301, 302, 303, 307, 308):
             pace.succeeded()
@@ -439,7 +484,8 @@ class Api:
                 date=response.headers.get(hdrs.DATE),
                 wall=self._wall(),
             )
-        error = error_for_status(status, self._clean(call.what), said, asked_s=asked_s)
+        error_for = error_for_address if call.bare else error_for_status
+        error = error_for(status, self._clean(call.what), said, asked_s=asked_s)
         if isinstance(error, Unavailable):
             pace.failed(started=started, asked_s=asked_s, busy=status == 429)
         elif status < 500:
@@ -448,9 +494,7 @@ class Api:
 
     async def _read_json(self, response: aiohttp.ClientResponse, pace: Pace) -> object | Failure:
         body = bytearray()
-        async for chunk in response.content.iter_any():
-            self.bytes_received += len(chunk)
-            pace.progressed()
+        while chunk := await self.piece(response, pace):
             body += chunk
             if len(body) > MAX_JSON:
                 return Failure(Garbled("the answer is longer than any that makes sense"))
@@ -470,17 +514,25 @@ class Api:
                 )
             )
         try:
-            parsed: object = json.loads(body)
+            return _parsed(body)
         except (ValueError, RecursionError):
             pass
-        else:
-            return parsed
         return Failure(
             Garbled(
                 f"{where}: the answer cannot be read: {self._clean(shown[:500])}",
                 status=response.status,
             )
         )
+
+    async def piece(self, response: aiohttp.ClientResponse, pace: Pace) -> bytes:
+        """The next of what a body brings, as fast as the throttle lets it through; b"": its end."""
+        most = READ if self.throttle.rate is None else self.throttle.grain
+        chunk = await response.content.read(most)
+        if chunk:
+            await self.throttle.spend(len(chunk))
+            self.bytes_received += len(chunk)
+            pace.progressed()
+        return chunk
 
     def _sent(self, count: int, pace: Pace) -> None:
         self.bytes_sent += count
@@ -495,3 +547,30 @@ class Api:
         if origin not in self._proxies:
             self._proxies[origin] = await asyncio.to_thread(proxy_in_environment, url)
         return self._proxies[origin]
+
+
+def _storing_s(body: Body | None) -> float:
+    """How much longer than other answers that to a body may take, in seconds.
+
+    The client counts from the last byte that was sent (aiohttp 3.14, observed).
+    """
+    return 0.0 if body is None else (body.size or 0) / STORED_A_SECOND
+
+
+def _timeouts(stall_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=None, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=stall_s
+    )
+
+
+def _parsed(body: bytearray) -> object:
+    """JSON as Python's own reader has it, in two thirds of its time.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is too deep.
+    """
+    try:
+        return from_json(body)
+    except ValueError:  # half a surrogate pair, UTF-16, …: Python's own takes more
+        return json.loads(body)

@@ -139,6 +139,7 @@ async def _answer(
     request.writer.on_body_write = exchange.count
     of_api = not request.path.startswith("/sandbox/")
     work = partial(_carried_out, request, handler)
+    era = site.requests.era
     status = 499  # the client went away, or the sandbox was told to stop
     try:
         fault = await _fault(request, site) if of_api and len(site.faults) else None
@@ -148,7 +149,7 @@ async def _answer(
         status = exchange.entry["status"]
         response = web.Response(status=499)  # goes nowhere, and that is not logged
     finally:
-        if of_api:
+        if of_api and era == site.requests.era:
             _record(request, exchange, status)
     return response
 

@@ -52,12 +52,14 @@ class Exchange:
         in_pieces: every byte of the answer must go through ``write``, none past it.
         past: the time at which the site is looked at; ``None`` is now.
         mischief: what is done to an archive.
+        no_range: a Range is not seen.
     """
 
     entry: dict[str, Any]
     in_pieces: bool = False
     past: str | None = None
     mischief: Mischief | None = None
+    no_range: bool = False
 
     @classmethod
     def of(cls, request: web.Request) -> Exchange:
@@ -88,6 +90,11 @@ class Exchange:
 
 
 EXCHANGE: Final = web.RequestKey("exchange", Exchange)
+
+
+def asked_range(request: web.Request) -> str | None:
+    """The Range that a request asks for, if it is to be seen."""
+    return None if request[EXCHANGE].no_range else request.headers.get("Range")
 
 
 async def pump(
@@ -126,6 +133,7 @@ class RequestLog:
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
     counts: dict[str, int] = field(default_factory=dict)
     total: int = 0
+    era: int = 0  #: how often it was cleared; what began in an earlier one is not recorded
 
     def add(self, entry: dict[str, Any]) -> None:
         """Record a request that was answered, or is being answered."""
@@ -135,7 +143,8 @@ class RequestLog:
         self.recent.append(entry)
 
     def clear(self) -> None:
-        """Start to count anew."""
+        """Start to count anew; requests that are still under way are of before."""
+        self.era += 1
         self.recent.clear()
         self.counts.clear()
         self.total = 0

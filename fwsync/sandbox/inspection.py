@@ -60,7 +60,7 @@ async def switches(call: Call) -> web.Response:
     call.only_admins()
     if call.request.method == "PATCH":
         changes = await call.json_object()
-        call.site.switches = call.site.switches.changed(changes)
+        call.site.switch(call.site.switches.changed(changes))
     return answer(call.site.switches.model_dump())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from pydantic_core import to_json
 
 from fwsync.sandbox.kept.listing import ListQuery, Source, Where, page
 from fwsync.sandbox.site import Call, answer
@@ -47,12 +47,28 @@ async def answer_page(
         if found.total is not None and len(found.results) > found.total:  # it is outdated
             found = page(db, shown, where, query, total=-1)
         results = found.results if shape is None else shape(db, found.results)
+        if _leaves_out_info(call):
+            results = [_without_info(one) for one in results]
         body: object = results
         if as_page:
             body = {"total": found.total, "count": len(results), "results": results}
-        return found.total, json.dumps(body, separators=(",", ":")).encode()
+        return found.total, to_json(body)
 
     total, body = await call.read(produce)
     if total is not None and total != known:
         call.site.totals.keep(counted, generation, total)
     return answer(body)
+
+
+def _leaves_out_info(call: Call) -> bool:
+    """Whether this list says no more than whether there is any ``info``."""
+    when = call.site.switches.info_in_lists
+    return when == "never" or (when == "asked" and not call.flag("include_all_info"))
+
+
+def _without_info(entry: Json) -> Json:
+    """An entry of a list, and the files in it, as ``info_exists`` alone tells of them."""
+    slim = {**entry, "info": {}} if "info" in entry else entry
+    if isinstance(slim.get("files"), list):
+        slim = {**slim, "files": [_without_info(one) for one in slim["files"]]}
+    return slim

@@ -29,6 +29,7 @@ from fwsync.sandbox.kept.access import (
 )
 from fwsync.sandbox.kept.blobs import Blobs
 from fwsync.sandbox.kept.keyring import Keyring
+from fwsync.sandbox.kept.naming import Rule
 from fwsync.sandbox.kept.records import Pen, Records
 from fwsync.sandbox.problems import forbidden, invalid, missing
 from fwsync.sandbox.settings import SandboxSettings
@@ -82,9 +83,8 @@ class Site:
         self, settings: SandboxSettings, records: Records, blobs: Blobs, keyring: Keyring
     ) -> None:
         self.settings = settings
-        #: What may change while the sandbox runs; looked at anew for each request.
-        self.switches = Switches(**settings.switches)
         self.records = records
+        self.switch(Switches(**settings.switches))
         self.blobs = blobs
         self.keyring = keyring
         self.requests = RequestLog()
@@ -100,6 +100,14 @@ class Site:
         self._places: Shelf[Place] = Shelf(MAX_PLACES)
         self._grants: dict[str, Grants] = {}
         self._changes = 0  # grows before and after each change that may move, hide or grant
+
+    def switch(self, switches: Switches) -> None:
+        """From the next request on the site is as these say."""
+        #: What may change while the sandbox runs; looked at anew for each request.
+        self.switches = switches
+        # The older server keeps every label. Source: core18, observed.
+        self.rule: Rule = "" if switches.compat else switches.names
+        self.records.rule_names(self.rule)
 
     async def place(self, container: str) -> Place | None:
         """Where a living container lies; remembered until the tree changes."""

@@ -21,6 +21,8 @@ OWN: Final = frozenset(
     {
         "empty_hashes",
         "device_uploads",
+        "info_in_lists",
+        "names",
         "page_limit",
         "compat",
         "signed_parts_from",
@@ -51,8 +53,15 @@ class Switches(BaseModel):
     page_limit: int = Field(
         0, ge=0, le=MAX_LIMIT, description="entries of a list at most; 0: no limit"
     )
+    info_in_lists: Literal["", "asked", "never"] = Field(
+        "", description="lists carry info only where include_all_info asks for it, or never"
+    )
     signed_parts_from: int = Field(64 << 20, ge=0, description="bytes: larger ones go in parts")
     signed_part_size: int = Field(16 << 20, ge=1, description="bytes of such a part, about")
+    names: Literal["", "refuse", "alter"] = Field(
+        "",
+        description="labels and file names with characters such as * or : are refused, or altered",
+    )
     compat: Literal["", "core-2018"] = Field("", description="behave as this older server")
 
     def published(self) -> dict[str, bool]:
@@ -89,6 +98,10 @@ def _wrong(error: ValidationError, two: tuple[str, str], form: str) -> str:
         return f"there is no switch {name}" if name else "a switch without a name"
     if name == "compat":
         return "compat is core-2018, or empty"
+    if name == "info_in_lists":
+        return "info_in_lists is asked, never, or empty"
+    if name == "names":
+        return "names is refuse, alter, or empty"
     if known.annotation is bool:
         example = form.format(name=name, example=two[1])
         return f"{name} needs {' or '.join(two)}, as {example}"

@@ -8,8 +8,8 @@ The one rule: an environment is whole or not there. A virtual environment cannot
 commands name its interpreter by the full path), so it is made where it stays, under a lock, and
 the mark that says it is whole is written last; one without the mark is thrown away and made anew.
 
-``python -m tests.conformance.environments [sdk] [cli] [stores]`` makes them and prints where
-they are.
+``python -m tests.conformance.environments [sdk] [cli] [stores] [deid] [fuzz]`` makes them and
+prints where they are.
 """
 
 from __future__ import annotations
@@ -69,6 +69,10 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         variables=(("DISABLE_SQLALCHEMY_CEXT", "1"),),
     ),
     "stores": Recipe("stores", (REQUIREMENTS / "stores.txt",)),
+    # fwsync itself runs from this one, with the library of its extra `deid` beside it.
+    "deid": Recipe("deid", (REQUIREMENTS / "conformance-deid.txt",)),
+    # So does the fuzzer of `make torture`, which instruments what it imports.
+    "fuzz": Recipe("fuzz", (REQUIREMENTS / "fuzz.txt",)),
 }
 
 

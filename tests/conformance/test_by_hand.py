@@ -263,10 +263,12 @@ def test_a_sandbox_that_others_can_reach_says_so(tmp_path: Path) -> None:
     assert said[1].startswith("it is open to the network, in plain HTTP")
 
 
-def test_the_older_server_is_offered_to_the_client_that_can_talk_to_it(tmp_path: Path) -> None:
-    with started(tmp_path, "--compat", "core-2018") as sandbox:
+def test_the_older_server_is_offered_to_the_clients_that_can_talk_to_it(tmp_path: Path) -> None:
+    with started(tmp_path, "--compat", "core-2018", "--group", "lab") as sandbox:
         steps = sandbox.steps()
         who = curled(steps["curl"])["_id"]
+        fwsync = Path(sys.executable).with_name("fwsync")
+        assert "lab" in pasted(steps["fwsync"], tmp_path, {"fwsync": fwsync})
 
-    assert list(steps) == ["curl"]
+    assert list(steps) == ["fwsync", "curl"]
     assert who == "admin@sandbox.local"

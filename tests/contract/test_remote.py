@@ -22,6 +22,7 @@ from fwsync.remotes.flywheel import (
     resolve_project,
 )
 from fwsync.remotes.http import Api
+from fwsync.remotes.strays import Oddity
 from fwsync.sandbox import Sandbox
 from tests.contract.conftest import content, fresh, listed, put, text
 from tests.contract.meddler import Forward, meddling
@@ -161,7 +162,7 @@ async def test_many_files_come_by_one_ticket(remote: Flywheel) -> None:
             assert member.size == len(got[member.entry.path])
 
     assert {one.path: one.content for one in uploads if one.path != gone.path} == got
-    assert members.strays == []
+    assert members.strays.counts == {Oddity.WITHHELD: 1}
     assert remote.requests - before == 2
 
 
@@ -203,26 +204,26 @@ async def test_forty_uploads_at_once_make_one_acquisition(
 class Failing(Text):
     """A file that cannot be read to its end."""
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self, offset: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         yield self.content[:-1]
         await asyncio.sleep(0)
         raise SourceChanged(f"{self.path}: changed while it was sent")
 
 
 class Missing(Text):
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self, offset: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         for chunk in list[bytes]():
             yield chunk
         raise Unreadable(f"{self.path}: cannot be opened")
 
 
 class Longer(Text):
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self, offset: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         yield self.content + b"more"
 
 
 class Shorter(Text):
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self, offset: int = 0, size: int | None = None) -> AsyncIterator[bytes]:
         yield self.content[:-2]
 
 
@@ -347,7 +348,7 @@ async def test_a_project_that_is_not_there_is_named_with_its_nearest(
     with pytest.raises(UsageError) as raised:
         await resolve_project(api, "lab/agign")
 
-    assert "did you mean lab/aging?; --create-project makes it" == raised.value.hint
+    assert "did you mean lab/aging? --create-project makes lab/agign" == raised.value.hint
 
 
 async def test_a_command_that_makes_nothing_does_not_offer_to(api: Api, project: Project) -> None:
@@ -436,18 +437,6 @@ async def test_the_login_says_who_it_is(api: Api) -> None:
     assert who.is_admin
     assert not who.is_device
     assert "@" in who.id
-
-
-async def test_a_creation_asks_once_whether_the_server_is_one_for_us(
-    sandbox: Sandbox, api: Api, project: Project
-) -> None:
-    secret = parse_key(sandbox.api_key).secret
-    async with meddling(sandbox.url) as meddler, Api(meddler.url, secret) as through:
-        await resolve_project(through, "lab/aging", create_project=True)
-        assert 0 == meddler.count("GET", "auth/status")
-        await resolve_project(through, "lab/new", create_project=True)
-
-    assert (1, 0) == (meddler.count("GET", "auth/status"), meddler.count("GET", "users/self"))
 
 
 async def test_what_is_no_flywheel_site_is_not_called_an_old_one(sandbox: Sandbox) -> None:

@@ -67,6 +67,14 @@ class Stored:
     deleted: bool
 
 
+async def _end_tasks() -> None:
+    """End what still runs in this loop: an answer that stalls when its client is gone sleeps on."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 class Ground:
     """A thread with an event loop that holds a sandbox and relays; use it in a ``with``."""
 
@@ -86,6 +94,7 @@ class Ground:
         try:
             self.run(self._stack.aclose())
         finally:
+            self.run(_end_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
             self._loop.close()
@@ -187,11 +196,14 @@ class Ground:
         return int(found[0])
 
     def twins(self) -> list[tuple[str, str, str]]:
-        """Containers alive that share kind, parent and label with another one."""
+        """Containers alive that share kind, parent and label with another one.
+
+        Not analyses: fwsync makes none, and whoever does may give many of them one label.
+        """
         alive = Counter(
             (one["kind"], str(one["parent_id"]), one["label"])
             for one in self.ask("GET", "/sandbox/record")["containers"]
-            if one["deleted"] is None
+            if one["deleted"] is None and one["kind"] != "analysis"
         )
         return [which for which, count in alive.items() if count > 1]
 
@@ -255,11 +267,13 @@ class Desk:
     Args:
         home: made when missing; nothing else of the environment is handed on.
         key: in ``FWSYNC_API_KEY``; empty: none.
+        python: of the environment that the command runs in.
     """
 
     home: Path
     key: str = ""
     env: dict[str, str] = field(default_factory=dict)
+    python: str | Path = sys.executable
 
     def environment(self) -> dict[str, str]:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -296,7 +310,7 @@ class Desk:
                 prepare()
 
         return subprocess.Popen(
-            [sys.executable, *program, *map(str, args)],
+            [str(self.python), *program, *map(str, args)],
             cwd=self.home,
             env=self.environment(),
             stdin=subprocess.DEVNULL,

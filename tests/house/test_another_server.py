@@ -126,30 +126,3 @@ def test_a_state_that_is_named_for_another_project_is_refused(
 
     complains(done, 2, str(state), f"lab/{label}", "--state")
     assert SOME == grown(root)
-
-
-# ------------------------------------------------------------------------- a server that is too old
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Iterator[tuple[Ground, Desk]]:
-    with Ground(tmp_path / "old", groups=("lab",), switches={"compat": "core-2018"}) as ground:
-        yield ground, Desk(tmp_path / "home", ground.key())
-
-
-def test_a_server_that_is_too_old_is_named_and_nothing_is_made_there(
-    old: tuple[Ground, Desk], root: Path, tmp_path: Path
-) -> None:
-    ground, desk = old
-    key = tmp_path / "key"
-    key.write_text(desk.key)
-    key.chmod(0o600)
-
-    for args in (
-        ("login", "--api-key-file", key),
-        ("push", root, "lab/b3", "--create-project"),
-        ("plan", "push", root, "lab/b3", "--create-project"),
-    ):
-        complains(desk.run(*args), 2, "2018", "too old", str(ground.port))
-    assert "" == desk.run("ls", "lab", "--json").out
-    assert not (root / ".fwsync").exists()

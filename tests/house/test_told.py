@@ -12,7 +12,10 @@ import termios
 from contextlib import suppress
 from pathlib import Path
 
-from tests.house.house import RUN_S, Desk, Ground, grounded, plant
+import pytest
+
+from tests.house.house import RUN_S, Desk, Ground, complains, grounded, grown, plant
+from tests.house.site import Site
 
 CROWD = {f"s/e/a/{number:02}": b"%d" % number for number in range(24)}
 
@@ -111,3 +114,111 @@ def test_what_befell_many_files_is_told_once(tmp_path: Path) -> None:
     assert "hint: --json lists every path" == hint
     assert last.startswith("push: 12 with problems;")
     assert 12 == sum(line["event"] == "problem" for line in listed.lines)
+
+
+def test_status_says_how_many_problems_it_does_not_list(
+    desk: Desk, label: str, tmp_path: Path
+) -> None:
+    root = plant(tmp_path / "root", {f"s/e/a/deep/{number:02}": b"x" for number in range(13)})
+    assert 1 == desk.run("push", root, f"lab/{label}", "--create-project").code
+
+    said = desk.run("status", root)
+
+    listed = [line for line in said.out.splitlines() if line.startswith("  problem: ")]
+    assert (1, 10) == (said.code, len(listed)), said
+    assert "  … and 3 more; --json lists them all" == said.out.splitlines()[-1]
+
+
+def test_what_went_to_the_trash_is_named_with_the_way_back(
+    ground: Ground, desk: Desk, label: str, tmp_path: Path
+) -> None:
+    root, here = plant(tmp_path / "root", CROWD), tmp_path / "a copy"
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    assert 0 == desk.run("pull", f"lab/{label}", here).code
+    gone = sorted(CROWD)[:11]
+    Site(ground, label).drop(gone)
+
+    done = desk.run("pull", f"lab/{label}", here, "--delete")
+
+    *named, more, hint, last = done.out.splitlines()
+    assert [f"deleted here: {path}" for path in gone[:10]] == sorted(named), done
+    assert "  … and 1 more; --json lists them all" == more
+    assert last.startswith("pull: 11 deleted; 13 files here"), done
+    run = re.search(r"`fwsync restore '(.+)' --run (\S+)`", hint)
+    assert run is not None, hint
+    assert 0 == desk.run("restore", run[1], "--run", run[2]).code
+    assert CROWD == grown(here)
+
+
+def test_verify_says_how_a_sidecar_that_is_gone_comes_again(
+    desk: Desk, label: str, root: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    assert 0 == desk.run("pull", f"lab/{label}", here, "--metadata").code
+    next(here.rglob("1.dcm.flywheel.json")).unlink()
+
+    done = desk.run("verify", here)
+
+    assert 1 == done.code, done
+    assert "gone here; it comes again with --metadata" in done.out, done
+    assert 0 == desk.run("pull", f"lab/{label}", here, "--metadata").code
+    assert 0 == desk.run("verify", here).code
+
+
+def test_of_an_empty_trash_all_is_nothing(desk: Desk, root: Path) -> None:
+    done = desk.run("restore", root, ".")
+    told = desk.run("restore", root, ".", "--json")
+
+    assert (0, "restore: 0 files put back; the trash is empty\n") == (done.code, done.out), done
+    assert (0, 0) == (told.code, told.summary["restored"]), told
+
+
+def test_a_script_is_told_on_stdout_why_there_is_no_summary(desk: Desk, tmp_path: Path) -> None:
+    done = desk.run("pull", "lab/none-such", tmp_path / "here", "--json")
+
+    complains(done, 2, "no such project")
+    last = done.lines[-1]
+    assert ("error", 2, False) == (last["event"], last["exit_code"], last["retryable"])
+    assert f"error: {last['message']}\nhint: {last['hint']}\n" == done.err
+    refused = desk.run("pull", "lab/x/y", "--to-stdout", "--json")
+    assert [("error", 2)] == [(one["event"], one["exit_code"]) for one in refused.lines]
+    desk.key += "x"
+    denied = desk.run("verify", tmp_path, "lab/any", "--json")
+    assert [("error", 3)] == [(one["event"], one["exit_code"]) for one in denied.lines], denied
+
+
+def test_help_names_no_types_of_the_program(desk: Desk) -> None:
+    for command in ("pull", "watch", "restore", "sandbox"):
+        done = desk.run(command, "--help")
+
+        assert not re.search(r"<(bool|str|path|int|list)", done.out), done
+        assert "{DIR}" not in done.out, done
+    assert "restore [OPTIONS] DIR [PATH]..." in desk.run("restore", "--help").out
+
+
+@pytest.mark.parametrize("below", ["new/deep/here", "there/here"])
+def test_what_a_refused_pull_has_made_is_taken_away(
+    desk: Desk, label: str, root: Path, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    folder = tmp_path / below
+    many = "{group}-{project}/{subject}/{session}/{acquisition}/{file}"
+    for target, flags in (
+        (f"lab/{label}", ("--audit-log", folder / "log.csv")),
+        (f"lab/{label}", ("--audit-log", tmp_path / "none" / "log.csv")),
+        (f"lab/{label}", ("--state", folder / "state.db")),
+        (f"lab/{label}", ("--layout", "bids", "--analyses")),
+        (f"lab/{label}", ("--layout", "{subject}/**/{file}", "--analyses")),
+        ("fw://", ()),
+        ("fw://", ("--layout", many)),
+    ):
+        done = desk.run("pull", target, folder, *flags)
+
+        assert done.code in (2, 6), done
+        assert "hint: " in done.err, done
+        assert [] == list((tmp_path / "there").iterdir()), done
+        assert not (tmp_path / "new").exists(), done
+    log = folder / ".fwsync" / "log.csv"
+    kept = desk.run("pull", f"lab/{label}", folder, "--audit-log", log)
+    assert 0 == kept.code, kept

@@ -92,6 +92,29 @@ def test_no_two_labels_share_a_name(one: str, other: str) -> None:
     assert name_of(one) != name_of(other)
 
 
+@pytest.mark.parametrize("layout", [SITE, GROUP, PROJECT])
+@given(address=addresses, project=labels.filter(bool))
+def test_the_project_of_a_path_is_the_one_that_its_address_names(
+    layout: Layout, address: Address, project: str
+) -> None:
+    above = ("lab", "aging" if layout is PROJECT else project)
+    path = layout.path_of(Address((*above, *address.labels[2:]), address.name))
+
+    assert not isinstance(path, Unmappable)
+    assert above == layout.project_of(path)
+
+
+@pytest.mark.parametrize("path", ["x", "lab/x", "lab%+/x/y", "a\x01/p/x", "lab/p%id=1/x", "//x"])
+def test_what_lies_in_no_project_has_none(path: str) -> None:
+    assert SITE.project_of(RelPath(path)) is None
+
+
+def test_a_twin_below_does_not_hide_the_project() -> None:
+    twin = SITE.twin_name("p01", "5f")
+
+    assert ("lab", "aging") == SITE.project_of(RelPath(f"lab/aging/{twin}/x"))
+
+
 @given(st.lists(labels, min_size=1, max_size=5).map("/".join))
 @example("a%+/%+b")
 @example("%2525")

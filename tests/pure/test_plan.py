@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwsync.model import Decision, Mode, Verb
-from fwsync.plan import DeleteLimits, GuardFacts, Plan, is_addition, is_risky, make_plan
+from fwsync.plan import DeleteLimits, GuardFacts, Plan, is_addition, is_risky, make_plan, without
 from fwsync.reconcile import Rules
 from tests.pure.trees import ALL_DELETIONS, EVERY_RULES, Tree, World, worlds
 
@@ -237,6 +237,20 @@ def test_the_order_is_notes_additions_overwrites_deletions() -> None:
         ("del", Verb.DELETE_REMOTE),
     ] == [(decision.path, decision.verb) for decision in plan.carry_out]
     assert plan.carry_out == plan.decisions
+
+
+def test_a_plan_without_some_of_what_is_new_deletes_nothing_on_the_server() -> None:
+    plan = plan_of(deleted_here(2, of=10, new1="x", new2="y"))
+
+    left = without(plan, {"new1"})
+
+    assert 2 == verbs(plan.carry_out).count(Verb.DELETE_REMOTE)
+    assert ["new2"] == [one.path for one in left.carry_out if one.verb is Verb.UPLOAD]
+    assert 0 == verbs(left.carry_out).count(Verb.DELETE_REMOTE)
+    put_off = [one for one in left.carry_out if one.verb is Verb.REPORT]
+    assert 2 == len(put_off)
+    assert all("not deleted yet" in one.reason for one in put_off)
+    assert plan is without(plan, ())
 
 
 def test_the_totals_count_files_and_bytes() -> None:

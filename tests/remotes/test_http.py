@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -337,6 +338,24 @@ async def test_an_unreadable_answer_is_garbled(
         assert "Please log in" in raised.value.message
     assert len(raised.value.message) < 400
     assert "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rb'{"label": "half \ud800 of a character"}',
+        rb'{"size": 18446744073709551616, "info": {"x": NaN, "y": -0.0, "z": 1e400}}',
+        b'{"twice": 1, "twice": 2}',
+        b"[" * 500 + b"]" * 500,
+    ],
+)
+async def test_an_answer_is_read_as_pythons_own_reader_has_it(content: bytes, clock: Clock) -> None:
+    with aioresponses() as server:
+        server.get("http://site/api/thing", body=content, content_type="application/json")
+        async with patient("http://site", clock) as api:
+            found = await get(api)
+
+    assert repr(found) == repr(json.loads(content))
 
 
 async def test_a_503_in_html_is_a_503(clock: Clock) -> None:

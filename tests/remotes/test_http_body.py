@@ -127,9 +127,68 @@ async def test_a_signed_put_carries_nothing_of_ours(same_host: bool) -> None:
         serving(handler) as there,
         Api(there if same_host else "http://127.0.0.1:9", KEY) as api,
     ):
-        headers = await api.put_signed(f"{there}/b?sig=a%2Fb", lambda: body(b"12345"))
+        stored = await api.put_signed(f"{there}/b?sig=a%2Fb", lambda: body(b"12345"))
 
-    assert headers["ETag"] == "e"
+    assert (stored.status, stored.headers["ETag"]) == (200, "e")
+    assert "Content-Type" not in seen[0].headers
     assert "Authorization" not in seen[0].headers
     assert seen[0].path_qs == "/b?sig=a%2Fb"
     assert seen[0].headers["Content-Length"] == "5"
+
+
+@pytest.mark.parametrize("code", [301, 307, 308])
+async def test_bytes_do_not_follow_a_store_that_points_elsewhere(code: int) -> None:
+    elsewhere, never = in_turn(ok)
+    async with serving(elsewhere) as other:
+        handler, seen = in_turn(lambda: web.Response(status=code, headers={"Location": other}))
+        async with serving(handler) as there, Api(there, KEY) as api:
+            with pytest.raises(Refused) as told:
+                await api.put_signed(f"{there}/b", lambda: body(b"12345"))
+
+    assert (len(seen), len(never)) == (1, 0)
+    assert "login" not in told.value.hint  # the key is not asked for there
+    assert "storage" in told.value.hint
+
+
+async def test_who_finds_a_request_too_large_can_be_told_to_take_more() -> None:
+    page = "<html><title>413 Request Entity Too Large</title></html>"
+    handler, _ = in_turn(lambda: web.Response(status=413, text=page, content_type="text/html"))
+    async with serving(handler) as url, Api(url, KEY) as api:
+        with pytest.raises(Refused) as told:
+            await api.send(("f",), lambda: body(b"12345"))
+
+    assert told.value.status == 413
+    assert "proxy" in told.value.hint
+
+
+async def test_an_answer_that_takes_long_work_is_waited_for() -> None:
+    async def works(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return ok()
+
+    async with serving(works) as url, Api(url, KEY, stall_s=0.1, patience_s=0.1) as api:
+        assert await api.json("POST", ("f",), answer_s=20.0) == {"ok": True}
+        with pytest.raises(Unavailable) as late:
+            await api.json("POST", ("f",))
+
+    assert late.value.silent
+
+
+async def test_a_long_body_may_be_stored_for_long_before_it_is_answered() -> None:
+    """A second more for each 20 MB: these 24 MB, sent again meanwhile, would be there twice."""
+
+    async def stores(request: web.Request) -> web.StreamResponse:
+        async for _ in request.content.iter_any():
+            pass
+        await asyncio.sleep(0.6)
+        return ok()
+
+    long = [b"x" * 2**20] * 24
+    async with serving(stores) as url, Api(url, KEY, stall_s=0.2) as api:
+        assert await api.send(("f",), lambda: body(*long)) == {"ok": True}
+        await api.put_signed(f"{url}/store", lambda: body(*long))
+        with pytest.raises(Unavailable) as late:
+            await api.send(("f",), lambda: body(b"x" * 2**10))
+
+    assert late.value.silent
+    assert 3 == api.requests

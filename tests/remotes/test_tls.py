@@ -78,6 +78,27 @@ async def test_a_certificate_that_is_not_valid_ends_at_once(
     assert (seen, clock.slept) == ([], [])
 
 
+async def test_f33_a_certificate_that_is_not_valid_yet_points_at_the_clock(
+    authority: trustme.CA, ca_file: str, clock: Clock
+) -> None:
+    since = datetime.now(UTC) + timedelta(days=1)
+    until = since + timedelta(days=9)
+    certificate = authority.issue_cert("127.0.0.1", not_before=since, not_after=until)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(served)
+    handler, seen = in_turn(ok)
+    async with (
+        serving(handler, ssl_context=served) as url,
+        patient(url, clock, patience_s=None, ca_file=ca_file) as api,
+    ):
+        with pytest.raises(Unavailable) as raised:
+            await api.json("GET", ("x",))
+
+    assert "check the clock of this machine" in raised.value.hint
+    assert "certificate is not yet valid" in raised.value.message
+    assert (seen, clock.slept) == ([], [])
+
+
 async def test_plain_http_on_a_tls_port_is_named(clock: Clock) -> None:
     handler, _ = in_turn(ok)
     async with serving(handler) as url:

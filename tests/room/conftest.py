@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.room.rooms import TREE, Bench, Ground, Shelf, age, ground, plant, workbench
+from tests.room.rooms import TREE, Bench, Ground, Shelf, age, descriptor, ground, plant, workbench
 
 NOBODY = 65534
+
+
+@pytest.fixture
+def root_fd(root: Path) -> Iterator[int]:
+    """A descriptor of the test's own root."""
+    with descriptor(root) as fd:
+        yield fd
 
 
 @pytest.fixture

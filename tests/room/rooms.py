@@ -10,12 +10,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
+
+import pytest
 
 from fwsync import localfs
+from fwsync.audit import AuditLog
 from fwsync.digest import ContentHasher, Digest
 from fwsync.engine import Engine, Settle
 from fwsync.errors import FwsyncError, Unavailable
 from fwsync.executor import Policy
+from fwsync.filters import Bounds, Filters
 from fwsync.keys import parse_key
 from fwsync.layout import Layout
 from fwsync.model import (
@@ -32,13 +37,16 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
+from fwsync.placing import Placement, Placer
 from fwsync.plan import DeleteLimits
-from fwsync.ports import Features, Member, Remote, Sent, Upload
+from fwsync.ports import Features, Member, OpenUpload, Ranged, Remote, Sent, Upload
 from fwsync.progress import NoProgress
 from fwsync.reconcile import Rules
 from fwsync.remotes.flywheel import Flywheel, Project, resolve_project
 from fwsync.remotes.http import Api
 from fwsync.sandbox import Sandbox, running_sandbox
+from fwsync.selection import Selection
+from fwsync.sources import say_nothing
 from fwsync.state import StateThread, open_state
 from tests.fixtures.upload import Text
 
@@ -54,6 +62,26 @@ def digest(content: bytes) -> Digest:
     hasher = ContentHasher()
     hasher.update(content)
     return hasher.digest
+
+
+# ----------------------------------------------------------------------------------- the user
+
+
+def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is a user's whose home is in a folder, who works there and has set nothing."""
+    for name in ("FWSYNC_API_KEY", "FWSYNC_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "home/state"))
+    monkeypatch.chdir(folder)
+
+
+def key_file(folder: Path, key: str) -> Path:
+    """A file with a key, as it should be."""
+    file = folder / "key"
+    file.write_text(key)
+    file.chmod(0o600)
+    return file
 
 
 # ----------------------------------------------------------------------------------- the disk
@@ -161,6 +189,9 @@ class Shelf:
         self.with_digest = True
         self.asked: list[tuple[str, ...]] = []  #: ("fetch", path, …), ("open", path), …
         self.complete: list[str] = []  #: bodies that were read to their end
+        self.ranges = True  #: it sends what is asked for of a file, and not always all
+        self.spans: list[tuple[int, int]] = []  #: that were asked for: offset and size
+        self.marks: Iterator[str] = iter(())  #: what it calls the content, one an answer
         self.gives: dict[str, Iterator[Given]] = {}  #: instead of the content, one a try
         self.announces: dict[str, int] = {}  #: sizes that members announce
         self.replies: dict[str, Iterator[Reply]] = {}  #: instead of :func:`stores`, one a try
@@ -194,6 +225,15 @@ class Shelf:
         )
         return entry
 
+    def permute(self, moves: Mapping[str, str]) -> None:
+        """Files get other paths, all at once, and stay the files that they are."""
+        left = {old: self.listing.pop(RelPath(old)) for old in moves}
+        content = {old: self.content.pop(RelPath(old)) for old in moves}
+        for old, new in moves.items():
+            path = RelPath(new)
+            self.listing[path] = replace(left[old], path=path, name=new.rpartition("/")[2])
+            self.content[path] = content[old]
+
     async def entries(self) -> AsyncIterator[Sequence[RemoteEntry | Unknown]]:
         self.asked.append(("list",))
         yield [*self.unknown, *self.listing.values()]
@@ -202,6 +242,11 @@ class Shelf:
         self.asked.append(("look", path))
         return self.listing.get(path)
 
+    async def has_made(
+        self, entry: RemoteEntry, upload: OpenUpload, members: Mapping[str, int]
+    ) -> bool:
+        return False
+
     @asynccontextmanager
     async def open(
         self, entry: RemoteEntry, *, offset: int = 0
@@ -209,6 +254,16 @@ class Shelf:
         self.asked.append(("open", entry.path))
         await asyncio.to_thread(self.before_member, entry.path)
         yield self._pour(self._given(entry), offset)
+
+    @asynccontextmanager
+    async def span(self, entry: RemoteEntry, offset: int, size: int) -> AsyncIterator[Ranged]:
+        self.asked.append(("span", entry.path))
+        self.spans.append((offset, size))
+        await asyncio.to_thread(self.before_member, entry.path)
+        given = self._given(entry)
+        if isinstance(given, bytes) and self.ranges:
+            given = given[offset : offset + size]
+        yield Ranged(not self.ranges, next(self.marks, ""), self._pour(given, 0))
 
     @asynccontextmanager
     async def fetch(self, entries: Sequence[RemoteEntry]) -> AsyncIterator[AsyncIterator[Member]]:
@@ -325,6 +380,26 @@ class Notes(NoProgress):
         self.told.append(text)
 
 
+class How(TypedDict, total=False):
+    """What a cycle may do; what is left out is as a sync does it that may delete."""
+
+    delete_up: bool
+    delete_down: bool
+    conflict: ConflictPolicy
+    limits: DeleteLimits
+    accept: str | None
+    transfers: int
+    ignore: Filters | None
+    bounds: Bounds
+    follow_links: bool
+    most_bytes: int | None
+    is_time_up: Callable[[], bool]
+    placement: Placement | None
+    audit: AuditLog | None
+    deflates: bool
+    selection: Selection
+
+
 @dataclass
 class Bench:
     """A root, its state, and a way to look at the remote anew; each cycle is a run of its own."""
@@ -335,19 +410,20 @@ class Bench:
     notes: Notes = field(default_factory=Notes)
 
     @contextmanager
-    def engine(
-        self,
-        mode: Mode = Mode.BOTH,
-        *,
-        delete_up: bool = True,
-        delete_down: bool = True,
-        conflict: ConflictPolicy = ConflictPolicy.KEEP_BOTH,
-        limits: DeleteLimits | None = None,
-        accept: str | None = None,
-        transfers: int = 8,
-        ignore: Callable[[str, bool], bool] | None = None,
-    ) -> Iterator[Engine]:
+    def engine(self, mode: Mode = Mode.BOTH, **how: Unpack[How]) -> Iterator[Engine]:
         remote = self.connect()
+        reach = None
+        if "selection" in how:
+            assert isinstance(remote, Flywheel)
+            remote.selection, reach = how["selection"], remote.reach
+        placement = how.get("placement")
+        placer = Placer(self.state, placement, LAYOUT) if placement is not None else None
+        rules = Rules(
+            mode,
+            how.get("conflict", ConflictPolicy.KEEP_BOTH),
+            how.get("delete_up", True),
+            how.get("delete_down", True),
+        )
         with descriptor(self.root) as root_fd:
             yield Engine(
                 root=self.root,
@@ -357,39 +433,29 @@ class Bench:
                 writer=None if mode is Mode.DOWN else remote,
                 layout=LAYOUT,
                 policy=Policy(
-                    Rules(mode, conflict, delete_up, delete_down),
-                    limits=limits or DeleteLimits(),
-                    accept=accept,
-                    transfers=transfers,
-                    ignore=ignore,
+                    rules,
+                    limits=how.get("limits", DeleteLimits()),
+                    accept=how.get("accept"),
+                    transfers=how.get("transfers", 8),
+                    ignore=how.get("ignore"),
+                    bounds=how.get("bounds", Bounds()),
+                    follow_links=how.get("follow_links", False),
+                    most_bytes=how.get("most_bytes"),
+                    is_time_up=how.get("is_time_up", lambda: False),
+                    audit=how.get("audit"),
+                    deflates=how.get("deflates", False),
+                    reach=reach,
+                    describe=placer.describe if placer is not None else say_nothing,
                 ),
                 progress=self.notes,
                 host="desk",
+                placer=placer,
             )
 
     async def cycle(
-        self,
-        mode: Mode = Mode.BOTH,
-        *,
-        settle: Settle | None = None,
-        delete_up: bool = True,
-        delete_down: bool = True,
-        conflict: ConflictPolicy = ConflictPolicy.KEEP_BOTH,
-        limits: DeleteLimits | None = None,
-        accept: str | None = None,
-        transfers: int = 8,
-        ignore: Callable[[str, bool], bool] | None = None,
+        self, mode: Mode = Mode.BOTH, *, settle: Settle | None = None, **how: Unpack[How]
     ) -> Report:
-        with self.engine(
-            mode,
-            delete_up=delete_up,
-            delete_down=delete_down,
-            conflict=conflict,
-            limits=limits,
-            accept=accept,
-            transfers=transfers,
-            ignore=ignore,
-        ) as engine:
+        with self.engine(mode, **how) as engine:
             return await engine.cycle(settle)
 
 

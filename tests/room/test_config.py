@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwsync.config import Arguments, DeleteCap, Profile, Settings, load_settings, parse_duration
+from fwsync.config import Arguments, Profile, Settings, load_settings
 from fwsync.errors import UsageError
-from fwsync.model import ConflictPolicy
+from fwsync.model import ConflictPolicy, Empty, Links
+from fwsync.setting_values import DeleteCap, parse_duration
 
 
 def load(
@@ -74,7 +75,17 @@ def test_all_settings_can_be_given_in_the_file(tmp_path: Path) -> None:
         exclude = ["tmp/", "*.log"]
         delete_reason = "test_data"
         state = "~/state.db"
-        max_age = "1d"
+        settle_max = "1d"
+        max_age = "2w"
+        min_age = "1h"
+        min_size = 1
+        max_size = "1.5GiB"
+        hidden = false
+        links = "follow"
+        empty = "report"
+        bwlimit = "08:00,1M 18:00,off"
+        max_transfer = "10M"
+        max_duration = "2h"
         rescan = "1h30m"
         poll = 5.5
         [profiles.aging]
@@ -87,11 +98,17 @@ def test_all_settings_can_be_given_in_the_file(tmp_path: Path) -> None:
     assert (90, 60, 86400, 5400, 5.5) == (
         settings.settle_s,
         settings.patience_s,
-        settings.max_age_s,
+        settings.settle_max_s,
         settings.rescan_s,
         settings.poll_s,
     )
     assert DeleteCap(None, 10.0) == settings.max_delete
+    assert (3600, 14 * 86400) == (settings.min_age_s, settings.max_age_s)
+    assert (1, 3 << 29) == (settings.min_size, settings.max_size)
+    assert (False, Links.FOLLOW, Empty.REPORT) == (settings.hidden, settings.links, settings.empty)
+    assert settings.bwlimit is not None
+    assert (None, 10**6) == (settings.bwlimit.rate_at(0), settings.bwlimit.rate_at(600))
+    assert (10**7, 7200) == (settings.max_transfer, settings.max_duration_s)
     assert ("tmp/", "*.log") == settings.exclude
     assert tmp_path / "home/state.db" == settings.state
     assert ConflictPolicy.SKIP == settings.conflict
@@ -202,6 +219,10 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
         ("[profiles.a]\nroot = 5\nproject='p'", "profiles.a.root (from {file}): is 5; expected a"),
         ("[profiles]\na = 5", "profiles (from {file}): is 5; expected tables"),
         ("settle = 1\nsettle_s = 2", "settle_s (from {file}): is given twice"),
+        ("[[rules]]\nlayout = 5", "rule 1: layout (from {file}): is 5; expected a template"),
+        ("[[rules]]\n[[rules]]\nroot_dirs = 99", "rule 2: root_dirs (from {file}): is 99"),
+        ("[[metadata]]\ntags = 'x'", "metadata rule 1: match (from {file}): is missing; expected"),
+        ("[dicom]\nsubject = 5", "dicom.subject (from {file}): is 5; expected a template"),
     ],
 )
 def test_a_bad_value_says_which_where_what_and_what_else(
@@ -238,6 +259,52 @@ def test_a_typing_error_gets_a_suggestion(tmp_path: Path) -> None:
     error = refused(tmp_path, "settle = 1\n[profiles.a]\nroot='x'\nprojekt='y'\nproject='z'")
     assert "profiles.a.projekt" in error.message
     assert "did you mean project?" == error.hint
+
+    error = refused(tmp_path, '[[metadata]]\nmach = "*.dcm"\ntags = "x"')
+    assert "metadata rule 1: mach (from " in error.message
+    assert "did you mean match?" == error.hint
+
+    error = refused(tmp_path, '[[rules]]\npath = "x"\n[[rules]]\nlayuot = "x"')
+    assert "rule 2: layuot (from " in error.message
+    assert "did you mean layout?" == error.hint
+
+
+def test_a_flag_is_answered_with_what_flags_are_written_like(tmp_path: Path) -> None:
+    for name, value, said in (
+        ("pack", ["dicom"], "--pack (from the command line): is 'dicom'; expected a pattern and"),
+        ("set_vars", ["x"], "--set-var (from the command line): is 'x'; expected a field and its"),
+        ("include", [5], "--include (from the command line): is 5; expected a pattern in"),
+        ("scan", "nifti", "--scan (from the command line): is 'nifti'; expected dicom"),
+    ):
+        assert refused(tmp_path, flags={name: value}).message.startswith(said)
+    error = refused(tmp_path, 'pack = ["dicom"]')
+    assert "is ['dicom']; expected patterns and file types: {" in error.message
+
+
+def test_a_setting_is_called_as_it_was_given(tmp_path: Path) -> None:
+    env = {"FWSYNC_MIN_AGE": "5m"}
+    settings = load(tmp_path, "max-age = 5", env=env, flags={"rules_file": "x", "min_size": 1})
+
+    for name, called in (
+        ("max_age_s", "max-age"),
+        ("min_age_s", "FWSYNC_MIN_AGE"),
+        ("rules_file", "--rules"),
+        ("min_size", "--min-size"),
+        ("max_size", "--max-size"),
+        ("set_vars", "--set-var"),
+    ):
+        assert called == settings.called(name)
+    assert settings.is_for_this_run("min_size")
+    assert not settings.is_for_this_run("max_age_s")
+    assert not settings.is_for_this_run("max_size")
+
+    called_by_a_program = load(tmp_path, flags=Arguments(min_size=1))
+    assert ("min_size", "max_age") == (
+        called_by_a_program.called("min_size"),
+        called_by_a_program.called("max_age_s"),
+    )
+    assert called_by_a_program.is_for_this_run("min_size")
+    assert Settings(min_size=1) == called_by_a_program
 
 
 def test_a_key_in_the_settings_is_refused_and_not_shown(tmp_path: Path) -> None:

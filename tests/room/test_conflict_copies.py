@@ -17,19 +17,12 @@ from tests.room.rooms import (
     Ground,
     Shelf,
     did,
-    ground,
     grown,
     plant,
     workbench,
 )
 
 X = "s/e/a/x.dcm"
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

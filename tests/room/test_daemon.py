@@ -92,12 +92,6 @@ class Watch:
         await self.daemon.looked((self.root / f"poke{next(_POKES)}").mkdir)
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
-
-
 @asynccontextmanager
 async def opened(
     server: Ground,
@@ -238,7 +232,7 @@ async def test_a_folder_that_never_gets_quiet_goes_up_at_its_greatest_age(
     server: Ground, tmp_path: Path, clock: Clock, blockbuster: BlockBuster
 ) -> None:
     plant(tmp_path / "root", {"s/e/a/0": b"1"})
-    async with watching(server, tmp_path / "root", clock, blockbuster, max_age_s=50.0) as watch:
+    async with watching(server, tmp_path / "root", clock, blockbuster, settle_max_s=50.0) as watch:
         for number in range(1, 6):
             assert {} == await server.held()
             clock.now_s += 10

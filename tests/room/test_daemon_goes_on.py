@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +23,10 @@ from fwsync.errors import (
 )
 from fwsync.model import Mode, Report
 from fwsync.sessions import Session
-from tests.room.rooms import Ground, ground, grown, path_of, plant
+from tests.room.rooms import Ground, grown, path_of, plant
 from tests.room.test_daemon import QUIET_S, Clock, watching
 
 FOLDERS = ["", "s/e/"]
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fwsync.errors import Exit
 from fwsync.hints import Hints
 from fwsync.sandbox import running_sandbox
 from tests.contract.meddler import Forward, meddling
-from tests.room.rooms import Ground, Notes, ground, plant
+from tests.room.rooms import Ground, Notes, at_home, ground, plant
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IN_TIME_S = 30.0
@@ -30,12 +30,6 @@ IN_TIME_S = 30.0
 @pytest.fixture(autouse=True)
 def blockbuster() -> None:
     """The command's own start and end may block; nothing waits then."""
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
 
 
 class Told(Notes):
@@ -67,10 +61,7 @@ def key_for(folder: Path, url: str, key: str) -> Path:
 
 @pytest.fixture
 def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name in ("FWSYNC_API_KEY", "FWSYNC_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home/state"))
+    at_home(tmp_path, monkeypatch)
     return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
 

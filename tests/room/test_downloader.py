@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from fwsync import downloader as room
-from fwsync.downloader import ROUNDS, Downloader, Landing, batches
+from fwsync.arrivals import Landing
+from fwsync.downloader import ROUNDS, Downloader, batches
 from fwsync.errors import AuthError, LocalError, Unavailable
 from fwsync.model import Decision, RelPath
 from fwsync.roots import part_name
@@ -22,7 +23,6 @@ from tests.room.rooms import (
     MODIFIED_NS,
     Given,
     Shelf,
-    descriptor,
     digest,
     done,
     download,
@@ -45,12 +45,6 @@ TREE = {"s/e/a/one": b"one", "s/e/a/large": LARGE, "s/e/b/empty": b"", "s/e/b/tw
 def root(tmp_path: Path) -> Path:
     (tmp_path / "root").mkdir()
     return tmp_path / "root"
-
-
-@pytest.fixture
-def root_fd(root: Path) -> Iterator[int]:
-    with descriptor(root) as fd:
-        yield fd
 
 
 @pytest.fixture

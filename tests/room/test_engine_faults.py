@@ -15,6 +15,7 @@ import pytest
 
 from fwsync import conflicts as room
 from fwsync.errors import LocalError, Unavailable
+from fwsync.filters import ignore_rules
 from fwsync.model import Mode, RelPath, Unknown
 from fwsync.roots import part_name
 from fwsync.state import State
@@ -99,9 +100,7 @@ async def test_a_name_that_is_spelled_in_parts_is_the_same_name(  # S93
 async def test_a_filter_deletes_nothing_and_its_end_moves_nothing(  # S98, S99
     agreed: Bench, server: Ground
 ) -> None:
-    def ignore(path: str, is_folder: bool) -> bool:
-        return path.startswith("s/e/a")
-
+    ignore = ignore_rules(["/s/e/a/"])
     for _ in range(2):
         assert {} == did(await agreed.cycle(ignore=ignore))
     assert TREE == grown(agreed.root) == await server.held()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from fwsync import renaming
 from fwsync.errors import Exit, Halted
-from fwsync.model import Mode, RelPath, RemoteEntry, Unknown
+from fwsync.model import ConflictPolicy, Mode, RelPath, RemoteEntry, Unknown
 from fwsync.state import State
 from tests.room.rooms import (
     Bench,
     Ground,
     Shelf,
-    ground,
     grown,
     plant,
     stores_and_loses_the_answer,
@@ -28,18 +28,6 @@ from tests.room.rooms import (
 X, Y = "s/e/a/x.dcm", "s/e/a/y.dcm"
 TREE = {X: b"x", Y: b"yy", "s/e/b/z": b"zzz", "top.json": b"{}"}
 DAY_NS = 86_400 * 10**9
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def bench(server: Ground, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with workbench(tmp_path, server.connect) as bench:
-        yield bench
 
 
 def age(root: Path, by_ns: int = DAY_NS) -> Path:
@@ -248,11 +236,11 @@ async def test_a_name_that_another_host_took_meanwhile_is_a_problem_with_its_ver
     assert [X] == await bench.state.call(problems)
 
 
-async def test_a_file_of_ours_that_is_sent_again_after_a_lost_answer_is_no_problem(
+async def test_a_file_whose_answer_was_lost_is_found_where_the_server_keeps_no_hashes(
     tmp_path: Path,
 ) -> None:
     shelf = Shelf()
-    shelf.with_digest = False  # so that a look cannot tell that it arrived
+    shelf.with_digest = False  # its size, and that nothing was there before, tell that it is ours
     shelf.replies[X] = iter([stores_and_loses_the_answer])
     async with workbench(tmp_path, lambda: shelf) as bench:
         plant(bench.root, {X: b"mine"})
@@ -260,7 +248,7 @@ async def test_a_file_of_ours_that_is_sent_again_after_a_lost_answer_is_no_probl
         report = await bench.cycle(Mode.UP)
 
     assert (1, 0, Exit.IN_STEP) == (report.uploaded, report.problems, report.exit_code)
-    assert (2, 2) == (shelf.tries("put", X), shelf.listing[RelPath(X)].version)
+    assert (1, 1) == (shelf.tries("put", X), shelf.listing[RelPath(X)].version)
 
 
 # --------------------------------------------------------------- emptied without a new time
@@ -286,3 +274,44 @@ async def test_a_file_that_was_emptied_with_its_old_time_is_never_sent(  # S22
     report = await bench.cycle()
     assert (1, []) == (report.uploaded, report.problem_list)
     assert {**TREE, X: b""} == await server.held()
+
+
+# ------------------------------------------------------- others wait for what comes down
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "replaced"])
+async def test_an_edit_of_a_file_that_has_only_just_got_its_name_is_seen(
+    is_new: bool, by_shelf: Bench, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_new:
+        await by_shelf.cycle(Mode.DOWN)
+    shelf.store(RelPath(X), b"new")
+    on_rename(monkeypatch, lambda: save(by_shelf.root / X, b"own"))
+
+    await by_shelf.cycle(Mode.DOWN)
+    monkeypatch.undo()
+    shelf.store(RelPath(X), b"newer")
+    report = await by_shelf.cycle(Mode.DOWN, conflict=ConflictPolicy.SKIP)
+
+    assert b"own" == (by_shelf.root / X).read_bytes()
+    assert 0 == report.downloaded
+
+
+def on_rename(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+    """Let somebody act right after each rename of ours."""
+    real = renaming._RENAMEAT2
+    assert real is not None
+
+    def rename(*args: object) -> int:
+        code = int(real(*args))
+        then()
+        return code
+
+    monkeypatch.setattr(renaming, "_RENAMEAT2", rename)
+
+
+def save(file: Path, content: bytes) -> None:
+    """Write into a file, once, with the time of another one, as a program does that copies."""
+    if file.exists() and file.read_bytes() != content:
+        file.write_bytes(content)
+        os.utime(file, ns=(DAY_NS, DAY_NS))

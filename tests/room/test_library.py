@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 import fwsync
+from fwsync.config import Settings
+from fwsync.flags import FLAGS
 from fwsync.library import Options
-from tests.room.rooms import Ground, ground, grown, plant
+from tests.room.rooms import Ground, at_home, grown, key_file, plant
 
 TREE = {"s/e/a/x": b"x", "top.json": b"{}"}
 
@@ -23,21 +24,9 @@ def blockbuster() -> None:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
 def options(server: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
-    for name in ("FWSYNC_API_KEY", "FWSYNC_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home/state"))
-    monkeypatch.chdir(tmp_path)
-    key = tmp_path / "key"
-    key.write_text(server.sandbox.api_key)
-    key.chmod(0o600)
+    at_home(tmp_path, monkeypatch)
+    key = key_file(tmp_path, server.sandbox.api_key)
     return Options(api_key_file=key, patience_s=5)
 
 
@@ -111,6 +100,31 @@ async def test_a_pull_without_a_folder_makes_one_named_like_the_project(
     assert TREE == grown(tmp_path / "aging")
 
 
+def test_every_option_of_the_library_is_a_setting_and_those_of_a_pull_are_there() -> None:
+    shown = {one.setting for one in FLAGS if "pull" in one.commands}
+    packs = {"pack", "pack_folders", "pack_acquisitions"}
+    places = packs | {"no_subjects", "no_sessions", "root_dirs"}
+    fields = Settings.model_fields.keys()
+    mine = Options.__annotations__.keys()
+    named = {one if one in fields else f"{one}_s" for one in shown - places - {"delete"}}
+
+    # The plan's id is no setting: it is said to one run.
+    assert {"accept_deletes"} == mine - fields
+    assert set() == {one for one in named if one in fields} - mine
+
+
+async def test_metadata_come_down_for_programs_too(
+    server: Ground, options: Options, tmp_path: Path
+) -> None:
+    await server.put(TREE)
+    there, options["metadata_files"], options["fsync"] = tmp_path / "there", True, False
+
+    report = await asyncio.to_thread(fwsync.pull, "lab/aging", there, **options)
+
+    assert report.sidecars == len([one for one in grown(there) if one.endswith(".flywheel.json")])
+    assert "s/e/a/x.flywheel.json" in grown(there)
+
+
 async def test_verify_tells_what_differs_and_changes_nothing(
     server: Ground, options: Options, tmp_path: Path
 ) -> None:
@@ -143,7 +157,7 @@ async def test_what_ends_a_run_is_raised(server: Ground, options: Options, tmp_p
     wrong.write_text(options_key(options)[:-3] + "xyz")
     wrong.chmod(0o600)
     odd, unknown = options.copy(), options.copy()
-    odd["layout"], unknown["api_key_file"] = "{name}", wrong
+    odd["layout"], unknown["api_key_file"] = "{nonsense}", wrong
 
     with pytest.raises(fwsync.UsageError):
         await asyncio.to_thread(fwsync.push, tmp_path / "nowhere", "lab/aging", **options)

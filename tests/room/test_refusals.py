@@ -16,15 +16,9 @@ from fwsync.ports import Member
 from fwsync.remotes.flywheel import Flywheel
 from fwsync.remotes.http import Api
 from tests.contract.meddler import Forward, meddling
-from tests.room.rooms import LAYOUT, Ground, Shelf, did, ground, grown, plant, workbench
+from tests.room.rooms import LAYOUT, Ground, Shelf, did, grown, plant, workbench
 
 TREE = {f"s/e/a/{number}": b"%d" % number for number in range(8)}
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
 
 
 # ------------------------------------------------------------------ a user who may only read

@@ -14,20 +14,16 @@ from fwsync.filesystems import FileSystem
 from fwsync.locks import RootLock
 from fwsync.roots import (
     RESERVED,
-    KnownRemote,
     Place,
     check_marker,
     clean_parts,
-    known_remotes,
-    locate,
     part_name,
     prepare_place,
     prepare_root,
-    register,
-    restore_work_copy,
     root_id,
 )
 from fwsync.state import open_state
+from fwsync.whereabouts import KnownRemote, known_remotes, locate, register, restore_work_copy
 
 LOCAL = FileSystem("ext4", is_network=False, time_granularity_ns=20_000_000)
 NFS = FileSystem("nfs4", is_network=True, time_granularity_ns=2_000_000_000)

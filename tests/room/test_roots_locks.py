@@ -18,7 +18,8 @@ import pytest
 import fwsync
 from fwsync.errors import Locked
 from fwsync.locks import RootLock
-from fwsync.roots import RESERVED, Place, locate, prepare_place
+from fwsync.roots import RESERVED, Place, prepare_place
+from fwsync.whereabouts import locate
 from tests.room.test_roots import everything, network
 
 
@@ -46,7 +47,7 @@ def holding(place: Place) -> Iterator[subprocess.Popen[str]]:
         import os, sys
         from pathlib import Path
         from fwsync.locks import RootLock
-        from fwsync.roots import locate
+        from fwsync.whereabouts import locate
         env = {"HOME": sys.argv[2]}
         if sys.argv[3]:
             env["STATE_DIRECTORY"] = sys.argv[3]

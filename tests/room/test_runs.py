@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from fwsync import runs
 from fwsync.errors import Exit, FwsyncError, LocalError, Locked, UsageError
 from fwsync.model import Mode, Report, Verb
 from fwsync.plan import Plan
-from tests.room.rooms import Ground, ground, grown, path_of, plant
+from tests.room.rooms import Ground, at_home, grown, key_file, path_of, plant
 
 TREE = {"s/e/a/x": b"x", "s/e/b/y": b"yy", "top.json": b"{}"}
 
@@ -26,21 +25,9 @@ def blockbuster() -> None:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
 def flags(server: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    for name in ("FWSYNC_API_KEY", "FWSYNC_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home/state"))
-    monkeypatch.chdir(tmp_path)
-    key = tmp_path / "key"
-    key.write_text(server.sandbox.api_key)
-    key.chmod(0o600)
+    at_home(tmp_path, monkeypatch)
+    key = key_file(tmp_path, server.sandbox.api_key)
     return {"api_key_file": key, "patience_s": 5}
 
 

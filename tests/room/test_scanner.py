@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fwsync.filters import Filters
 from fwsync.localfs import stamp_of
 from fwsync.model import LocalEntry, Unknown
 from fwsync.scanner import walk
@@ -54,6 +55,27 @@ def test_files_come_with_what_stat_says(tmp_path: Path) -> None:
 
 def test_an_empty_root_holds_nothing(tmp_path: Path) -> None:
     assert [] == list(walk(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "own", [("marker",), ("marker", "state.db", "remotes"), ("marker", "state.db", "ab.remotes")]
+)
+def test_a_root_within_the_root_is_unknown_and_takes_no_part(
+    tmp_path: Path, own: tuple[str, ...]
+) -> None:
+    put(tmp_path, "a.dcm", "sub/in/b.dcm", "sub/c.dcm", ".fwsync/marker")
+    put(tmp_path, *(f"sub/in/.fwsync/{name}" for name in own))
+
+    assert ["a.dcm", "sub/c.dcm"] == paths(tmp_path)
+    assert ["sub/in"] == list(unknowns(tmp_path))
+
+
+@pytest.mark.parametrize("own", ["trash/x", "state.db", "state.db marker"])
+def test_what_is_left_of_a_root_takes_part(tmp_path: Path, own: str) -> None:
+    put(tmp_path, "in/b.dcm", *(f"in/.fwsync/{name}" for name in own.split()))
+
+    assert ["in/b.dcm"] == paths(tmp_path)
+    assert {} == unknowns(tmp_path)
 
 
 def test_folders_sort_where_their_paths_sort(tmp_path: Path) -> None:
@@ -274,11 +296,13 @@ def test_ignored_folders_are_not_entered(tmp_path: Path) -> None:
     put(tmp_path, "a/x", "b/x", "b/y")
     asked: list[tuple[str, bool]] = []
 
-    def ignore(path: str, is_folder: bool) -> bool:
-        asked.append((path, is_folder))
-        return path in ("a", "b/x")
+    class Asked(Filters):
+        def __call__(self, path: str, is_folder: bool) -> bool:
+            asked.append((path, is_folder))
+            return super().__call__(path, is_folder)
 
-    found = [one.path for one in walk(tmp_path, ignore=ignore) if isinstance(one, LocalEntry)]
+    rules = Asked(["/a", "/b/x"])
+    found = [one.path for one in walk(tmp_path, ignore=rules) if isinstance(one, LocalEntry)]
 
     assert ["b/y"] == found
     assert {("a", True), ("b", True), ("b/x", False), ("b/y", False)} == set(asked)

@@ -1,15 +1,11 @@
 """Settling: quiet for long enough, again and again; and the filters."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwsync.errors import UsageError
 from fwsync.model import LocalEntry, RelPath, Stamp
-from fwsync.scanner import walk
-from fwsync.settle import EMPTY, PARTIAL_NAMES, Fingerprint, Settler, fingerprint, ignore_rules
+from fwsync.settle import EMPTY, Fingerprint, Settler, fingerprint
 
 A, B = RelPath("sub/ses/a"), RelPath("sub/ses/b")
 
@@ -153,43 +149,3 @@ def test_a_fingerprint_counts() -> None:
 
     assert (2, 11, 7) == (seen.count, seen.total, seen.newest_ns)
     assert EMPTY == fingerprint([])
-
-
-def put(root: Path, *paths: str) -> None:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-
-
-def kept(root: Path, exclude: list[str], include: list[str] | None = None) -> list[str]:
-    rules = ignore_rules(exclude, include or [])
-    return [one.path for one in walk(root, ignore=rules) if isinstance(one, LocalEntry)]
-
-
-def test_names_of_unfinished_files_are_left_alone(tmp_path: Path) -> None:
-    put(tmp_path, "a.dcm", "a.part", "b/c.tmp", ".x.Yz12", "~$w.docx", "w.txt~", "d.crdownload")
-    put(tmp_path, "e.filepart", "f.partial", ".bidsignore", "tmp", "part/x")
-
-    assert ["a.dcm", "part/x", "tmp"] == kept(tmp_path, [*PARTIAL_NAMES])
-    assert [".bidsignore", "a.dcm", "part/x", "tmp"] == kept(
-        tmp_path, [*PARTIAL_NAMES, "!.bidsignore"]
-    )
-
-
-def test_filters_speak_gitignore(tmp_path: Path) -> None:
-    put(tmp_path, "a/x.dcm", "a/x.txt", "b/x.dcm", "b/c/x.dcm", "x.dcm")
-
-    assert ["a/x.dcm", "a/x.txt", "x.dcm"] == kept(tmp_path, ["/b/"])
-    assert ["a/x.txt"] == kept(tmp_path, ["*.dcm"])
-    assert ["a/x.dcm", "b/c/x.dcm", "b/x.dcm", "x.dcm"] == kept(tmp_path, [], ["*.dcm"])
-    assert ["b/x.dcm"] == kept(tmp_path, ["c/"], ["/b/"])
-
-
-def test_no_filters_cost_nothing() -> None:
-    assert ignore_rules([]) is None
-    assert ignore_rules(["# a comment", ""], []) is None
-
-
-def test_a_pattern_that_is_none_is_named() -> None:
-    with pytest.raises(UsageError, match="'!'"):
-        ignore_rules(["*.dcm", "!"])

@@ -14,7 +14,7 @@ from fwsync.errors import Exit
 from fwsync.model import Mode, Report
 from fwsync.progress import Progress
 from fwsync.remotes.flywheel import resolve_project
-from tests.room.rooms import Ground, Notes, did, ground, grown, plant
+from tests.room.rooms import Ground, at_home, did, ground, grown, key_file, plant
 
 LAYOUT = "{group}/{project}/{subject}/{session}/{acquisition}/{file}"
 TREE = {
@@ -47,19 +47,9 @@ async def other(server: Ground) -> Ground:
 
 @pytest.fixture
 def flags(server: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    for name in ("FWSYNC_API_KEY", "FWSYNC_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home/state"))
-    monkeypatch.chdir(tmp_path)
-    use_key(tmp_path, server.sandbox.api_key)
+    at_home(tmp_path, monkeypatch)
+    key_file(tmp_path, server.sandbox.api_key)
     return {"api_key_file": tmp_path / "key", "patience_s": 5, "layout": LAYOUT, **ALL}
-
-
-def use_key(folder: Path, key: str) -> None:
-    file = folder / "key"
-    file.write_text(key)
-    file.chmod(0o600)
 
 
 async def run(
@@ -86,7 +76,7 @@ async def test_a_project_that_nobody_may_see_any_more_is_unknown_and_not_gone(
 ) -> None:
     body = {"_id": server.sandbox.ready.user_id, "access": "rw"}
     await server.api.json("POST", ("projects", server.project.id, "permissions"), body=body)
-    use_key(tmp_path, server.sandbox.user_api_key)
+    key_file(tmp_path, server.sandbox.user_api_key)
     plant(root, {"lab/aging/s/e/a/new": b"new"})
 
     for _ in range(2):
@@ -99,7 +89,7 @@ async def test_a_project_that_nobody_may_see_any_more_is_unknown_and_not_gone(
     assert {"s/e/a/y": b"yy", "t/e/a/z": b"zzz"} == await other.held()
     assert (mode is not Mode.DOWN) == ("s/e/a/new" in await server.held())
 
-    use_key(tmp_path, server.sandbox.api_key)
+    key_file(tmp_path, server.sandbox.api_key)
     (root / "lab/aging/s/e/a/new").unlink()
     report = await run(Mode.UP, root, flags)
     assert (0, 0) == (report.uploaded, report.bytes)
@@ -133,13 +123,13 @@ async def test_a_project_that_is_gone_on_both_sides_forgets_nothing_unasked(
     """Its folder is away here, and its server may not be asked: nothing is concluded."""
     body = {"_id": server.sandbox.ready.user_id, "access": "rw"}
     await server.api.json("POST", ("projects", server.project.id, "permissions"), body=body)
-    use_key(tmp_path, server.sandbox.user_api_key)
+    key_file(tmp_path, server.sandbox.user_api_key)
     (root / "lab/other").rename(tmp_path / "away")
 
     assert 0 == (await run(Mode.BOTH, root, flags)).deleted
 
     assert len(TREE) == await agreed_files(root, flags)
-    use_key(tmp_path, server.sandbox.api_key)
+    key_file(tmp_path, server.sandbox.api_key)
     (tmp_path / "away").rename(root / "lab/other")
     assert {} == did(await run(Mode.BOTH, root, flags))
     assert {"s/e/a/y": b"yy", "t/e/a/z": b"zzz"} == await other.held()
@@ -149,10 +139,11 @@ async def test_a_folder_without_a_project_is_named_once_and_the_others_go(
     server: Ground, flags: dict[str, Any], root: Path
 ) -> None:
     plant(root, {"lab/nowhere/s/e/a/x": b"x", "lab/aging/s/e/a/new": b"new"})
-    notes = Notes()
 
-    report = await run(Mode.UP, root, flags, notes)
+    report = await run(Mode.UP, root, flags)
 
     assert 1 == report.uploaded
-    assert 1 == sum("lab/nowhere" in one for one in notes.told)
+    [problem] = report.problem_list
+    assert "lab/nowhere" == problem.path
+    assert "no such project" in problem.message
     assert not report.ok

@@ -266,7 +266,8 @@ def test_agreement_is_what_both_sides_answered(state: State, verb: Verb) -> None
 
     state.record([replace(done, hashed_at_ns=NOW + DAY)])
 
-    assert [BaseEntry(RelPath("a"), 5, TAG, "v7", SHA)] == list(state.base_entries())
+    ids = {"container_id": done.remote.container.id, "file_id": "id"} if done.remote else {}
+    assert [BaseEntry(RelPath("a"), 5, TAG, "v7", SHA, **ids)] == list(state.base_entries())
     assert [read("a", 5)] == list(state.local_entries())
 
 

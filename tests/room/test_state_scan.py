@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fwsync.model import LocalEntry, RelPath, Stamp, Unknown
 from fwsync.state import State, open_state
-from tests.room.test_state import DAY, NOW, TAG, local, paths, read
+from fwsync.state_scan import PART
+from tests.room.test_state import DAY, NOW, TAG, local, paths, read, remote
 
 
 @pytest.fixture
@@ -52,6 +53,30 @@ def test_a_scan_that_finds_nothing_new_writes_nothing(state: State) -> None:
     assert before == writes(state)
     assert (5000, 0, 0, 0) == (summary.files, summary.new, summary.changed, summary.gone)
     assert {TAG} == {entry.etag for entry in state.local_entries()}
+
+
+@pytest.mark.parametrize("count", [0, 1, PART - 1, PART, 2 * PART + 1])
+def test_a_scan_in_parts_is_the_scan_and_a_listing_may_come_between(
+    state: State, count: int
+) -> None:
+    state.take_scan([local("gone"), local("zz/gone")])
+    state.start_listing()
+    scan = iter([local(f"new/{i:05}", 2) for i in range(count)])
+    intake, pages = state.start_scan(), 0
+
+    while intake.take_part(scan):
+        state.take_listing([remote(f"there/{pages}")])
+        pages += 1
+    summary = intake.finish()
+
+    assert (count, 2 * count, count, 2) == (
+        summary.files,
+        summary.bytes,
+        summary.new,
+        summary.gone,
+    )
+    assert count // PART == pages == len(list(state.remote_entries()))
+    assert [f"new/{i:05}" for i in range(count)] == [one.path for one in state.local_entries()]
 
 
 @pytest.mark.parametrize("field", ["size", "mtime_ns", "ctime_ns", "device", "inode"])

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from fwsync import locks, roots, runs
+from fwsync import locks, roots, runs, whereabouts
 from fwsync.errors import Exit
 from fwsync.model import Mode, Report
 from tests.contract.meddler import Forward, Meddler, meddling
-from tests.room.rooms import Ground, ground, plant
+from tests.room.rooms import Ground, at_home, key_file, plant
 
 TREE = {f"s/e/a/{number:03}": b"%d" % number for number in range(40)}
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,12 +33,6 @@ def blockbuster() -> None:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
 async def meddler(server: Ground) -> AsyncIterator[Meddler]:
     async with meddling(server.sandbox.url) as meddler:
         yield meddler
@@ -48,15 +42,9 @@ async def meddler(server: Ground) -> AsyncIterator[Meddler]:
 def flags(
     server: Ground, meddler: Meddler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
-    for name in ("FWSYNC_API_KEY", "FWSYNC_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home/state"))
-    monkeypatch.chdir(tmp_path)
-    key = tmp_path / "key"
+    at_home(tmp_path, monkeypatch)
     secret = server.sandbox.api_key.rpartition(":")[2]
-    key.write_text(f"{meddler.url.removeprefix('http://')}:__force_insecure:{secret}")
-    key.chmod(0o600)
+    key = key_file(tmp_path, f"{meddler.url.removeprefix('http://')}:__force_insecure:{secret}")
     return {"api_key_file": key, "patience_s": 5}
 
 
@@ -182,9 +170,9 @@ async def test_a_problem_that_is_gone_is_not_told_any_more(
 HOLD = """
 import os, sys
 from pathlib import Path
-from fwsync import locks, roots
+from fwsync import locks, roots, whereabouts
 
-place = roots.locate(roots.prepare_root(Path(sys.argv[1])), "lab/aging", env=os.environ)
+place = whereabouts.locate(roots.prepare_root(Path(sys.argv[1])), "lab/aging", env=os.environ)
 with locks.RootLock(place, command="fwsync watch"):
     print("held", flush=True)
     sys.stdin.read()
@@ -207,7 +195,7 @@ def held_elsewhere(root: Path) -> Iterator[int]:
 
 
 def place_of(root: Path) -> roots.Place:
-    return roots.locate(roots.prepare_root(root), "lab/aging", env=os.environ)
+    return whereabouts.locate(roots.prepare_root(root), "lab/aging", env=os.environ)
 
 
 def test_the_holder_of_a_lock_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from fwsync.errors import AuthError, Forbidden, LocalError, Unavailable
 from fwsync.model import Mode, Outcome, RelPath
+from fwsync.ports import Sent, Upload
 from fwsync.uploader import MISTAKEN, UNANSWERED, Uploader
 from tests.room.rooms import (
     Reply,
@@ -360,10 +361,9 @@ async def test_a_lost_answer_is_found_by_a_look_and_nothing_is_sent_twice(
     assert 1 == shelf.tries("put", "f")
 
 
-async def test_a_lost_answer_of_a_server_without_hashes_is_sent_again(
+async def test_a_lost_answer_of_a_server_without_hashes_is_found_by_its_size(
     root: Path, uploader: Uploader, shelf: Shelf
 ) -> None:
-    """The size alone proves nothing: an older file of that size may stand there."""
     plant(root, {"f": b"content"})
     shelf.with_digest = False
     shelf.replies["f"] = iter([stores_and_loses_the_answer])
@@ -371,7 +371,23 @@ async def test_a_lost_answer_of_a_server_without_hashes_is_sent_again(
     [outcome] = await uploader.send([upload(root, "f")])
 
     assert outcome.problem is None
+    assert 1 == shelf.tries("put", "f")
+
+
+async def test_an_older_file_of_that_size_is_not_taken_for_the_new_one(
+    root: Path, uploader: Uploader, shelf: Shelf
+) -> None:
+    """Where there are no hashes the size alone proves nothing."""
+    plant(root, {"f": b"content"})
+    shelf.with_digest = False
+    older = shelf.store(RelPath("f"), b"earlier")
+    shelf.replies["f"] = iter([is_busy])
+
+    [outcome] = await uploader.send([upload(root, "f", older)])
+
+    assert outcome.problem is None
     assert 2 == shelf.tries("put", "f")
+    assert b"content" == shelf.content[RelPath("f")]
 
 
 async def test_a_busy_server_is_asked_again(root: Path, uploader: Uploader, shelf: Shelf) -> None:
@@ -519,3 +535,25 @@ async def test_a_file_that_changes_on_the_wire_never_shows_on_the_server(
         assert 1 == report.uploaded
         assert {"s/e/a/f", "s/e/a/g"} == set(await server.held())
         assert {} == did(await bench.cycle(Mode.UP))
+
+
+async def test_what_ends_the_run_ends_what_is_under_way(root: Path, root_fd: int) -> None:
+    ended: list[bool] = []
+
+    class Refusing(Shelf):
+        async def put(self, batch: Sequence[Upload]) -> AsyncIterator[Sent]:
+            try:
+                for one in batch:
+                    yield Sent(one.path, error=AuthError("the key was taken back"))
+            finally:
+                ended.append(True)
+
+    plant(root, {"a": b"1", "b": b"2"})
+    try:
+        await Uploader(Refusing(), root_fd, Told().advanced, no_wait).send(
+            [upload(root, "a"), upload(root, "b")]
+        )
+    except AuthError:
+        assert [True] == ended
+    else:
+        pytest.fail("the run went on")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fwsync import roots, sessions
+from fwsync import held_state, roots, whereabouts
 from fwsync.errors import LocalError
 from fwsync.filesystems import FileSystem
 from fwsync.state import State, StateThread, open_state
@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> roots.Place:
     for name in ("root", "home", "tmp"):
         (tmp_path / name).mkdir()
     env = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
-    place = roots.locate(
+    place = whereabouts.locate(
         roots.prepare_root(tmp_path / "root"),
         "lab/aging",
         env=env,
@@ -49,7 +49,7 @@ class Saves:
             self._save(state, target)
 
         monkeypatch.setattr(State, "save_copy", save_copy)
-        monkeypatch.setattr(sessions, "SAVE_EVERY_S", 0.01)
+        monkeypatch.setattr(held_state, "SAVE_EVERY_S", 0.01)
 
     def _save(self, state: State, target: Path) -> None:
         self.begun += 1
@@ -79,14 +79,13 @@ async def test_a_save_that_fails_does_not_end_the_saving(
     saves = Saves(2, monkeypatch)
     state = await StateThread.open(partial(open_state, place.state_file))
     try:
-        async with sessions._saving(state, place):
+        async with held_state.saving(state, place):
             await state.call(State.set_setting, "seen", "first")
             await saves.until_done(1)
 
             assert 3 <= saves.begun
             assert "first" == await asyncio.to_thread(saved_setting, place)
-            monkeypatch.setattr(sessions, "SAVE_EVERY_S", 3600.0)
-            await saves.until_done(saves.done + 1)
+            monkeypatch.setattr(held_state, "SAVE_EVERY_S", 3600.0)
             await state.call(State.set_setting, "seen", "last")
     finally:
         await state.close()
@@ -100,7 +99,7 @@ async def test_the_last_save_happens_though_all_before_it_failed(
     saves = Saves(10**9, monkeypatch)
     state = await StateThread.open(partial(open_state, place.state_file))
     try:
-        async with sessions._saving(state, place):
+        async with held_state.saving(state, place):
             await state.call(State.set_setting, "seen", "kept")
             while saves.begun < 3:
                 saves._turn.clear()
@@ -119,7 +118,7 @@ async def test_a_last_save_that_fails_is_said(
     state = await StateThread.open(partial(open_state, place.state_file))
     try:
         with pytest.raises(LocalError, match="no space"):
-            async with sessions._saving(state, place):
+            async with held_state.saving(state, place):
                 pass
     finally:
         await state.close()

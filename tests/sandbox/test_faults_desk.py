@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ async def requests_of(api: Api) -> list[dict[str, Any]]:
     log = await api.get("/sandbox/requests")
     found: list[dict[str, Any]] = log["requests"]
     return found
+
+
+async def test_what_began_before_the_record_was_cleared_is_not_in_it(
+    sandbox: Sandbox, api: Api
+) -> None:
+    await api.post("/sandbox/faults", {"match": RULE["match"], "action": {"delay_s": 0.2}})
+    old = asyncio.create_task(api.get("/projects"))
+    while not sandbox.site.faults.fired("fault-1"):
+        await asyncio.sleep(0)
+    await api.ask("DELETE", "/sandbox/requests")
+    await old
+    assert [] == await requests_of(api)
+
+    await api.ask("DELETE", "/sandbox/faults")
+    await api.get("/projects")
+    assert 1 == len(await requests_of(api))
 
 
 @pytest.mark.row("sandbox-requests")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -231,3 +232,17 @@ async def test_a_page_never_has_more_entries_than_there_are(api: Api, tree: Tree
     found = await api.get("/files", after_id="0")
 
     assert (2, 2) == (found["total"], found["count"])
+
+
+@pytest.mark.parametrize("text", ["é", "\0", "1" * 300])
+async def test_a_page_says_of_a_file_what_the_file_says(api: Api, tree: Tree, text: str) -> None:
+    where = f"acquisitions/{tree.acquisition}"
+    await api.upload(where, {"a.txt": b"a"}, json.dumps({"tags": ["t"]}))
+    change = {"set": {"k": [text, 2**80, 0.1]}}
+    assert (await api.ask("PATCH", f"/{where}/files/a.txt/info", json=change)).status == 200
+
+    page = await api.get("/files", filter=f"parent_ref.id={tree.acquisition}")
+    alone = [await api.get(f"/files/{one['file_id']}") for one in page["results"]]
+
+    assert alone == page["results"]
+    assert {text} == {one["info"]["k"][0] for one in alone}

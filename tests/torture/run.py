@@ -9,11 +9,11 @@ least one case, however small the budget.
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -28,9 +28,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.conformance import environments  # noqa: E402
 from tests.house.house import (  # noqa: E402
     Desk,
-    Done,
     Ground,
     Tree,
     check_state,
@@ -46,67 +46,25 @@ from tests.house.house import (  # noqa: E402
     until,
     visible,
 )
-from tests.house.wire import Fault, FaultKind, Relay  # noqa: E402
+from tests.house.wire import Fault  # noqa: E402
+from tests.torture.beside import case_beside  # noqa: E402
+from tests.torture.parts import (  # noqa: E402
+    ERRNOS,
+    FAULTS,
+    SHIM,
+    World,
+    kill_at_stall,
+    may,
+    must,
+    note,
+    only,
+    same,
+)
 
-SHIM = str(ROOT / "tests/torture/shim.py")
-CODES = {0, 1, 2, 3, 4, 5, 6}  # how a run may end on its own; anything else is a crash
-ERRNOS = (errno.ENOSPC, errno.EIO, errno.EACCES)
-FAULTS: tuple[FaultKind, ...] = ("reset", "lost", "cut", "503", "html")
+ROUTES = ("auto", "multipart", "form", "signed")  # the ways up of a push
 
 
 # ------------------------------------------------------------------------------- the parts
-
-
-@dataclass
-class World:
-    """What a case runs in: a sandbox of this torture's, a folder and names of the case's own."""
-
-    ground: Ground
-    folder: Path
-    dice: random.Random
-    label: str
-    relay: Relay
-    desk: Desk
-    offset: int  #: of this torture, the same for all its cases
-
-    def tree(self, *, small: int, large: int = 0) -> Tree:
-        """A random tree; ``large`` files have a megabyte or some."""
-        dice, tree = self.dice, dict[str, bytes]()
-        for number in range(dice.randint(small // 2, small)):
-            depth = dice.choices((0, 1, 2, 3), (1, 1, 2, 12))[0]
-            folders = [f"{name}-{dice.randrange(3)}/" for name in ("sub", "ses", "acq")[:depth]]
-            content = dice.randbytes(dice.choice((0, 1, 300, 4096, 20_000)))
-            tree[f"{''.join(folders)}{number:03}.dcm"] = content
-        for number in range(large):
-            tree[f"sub-0/ses-0/acq-{number}/big-{number}"] = dice.randbytes(
-                dice.randrange(1 << 20, 4 << 20)
-            )
-        return tree
-
-    def seed_server(self, tree: Tree) -> None:
-        """The project holds this tree; sent from a folder of its own."""
-        away = plant(self.folder / "away", tree)
-        must(self.desk.run("push", away, f"lab/{self.label}", "--json"))
-
-
-def must(done: Done, code: int = 0) -> Done:
-    """The run must have ended so."""
-    if done.code != code:
-        raise AssertionError(f"expected exit {code}\n{done}")
-    return done
-
-
-def may(done: Done) -> Done:
-    """The run may have failed, but not crashed."""
-    if done.code not in CODES or "Traceback" in done.err:
-        raise AssertionError(f"a crash\n{done}")
-    return done
-
-
-def same(expected: object, actual: object, what: str) -> None:
-    """They must be equal; the difference of large things is not printed whole."""
-    if expected != actual:
-        raise AssertionError(f"{what}:\n  expected {expected!r:.2000}\n  actual   {actual!r:.2000}")
 
 
 def args_of(command: str, root: Path, label: str) -> tuple[str | Path, ...]:
@@ -182,6 +140,28 @@ def case_kill(world: World, number: int) -> None:
     check(world, "pull" if command == "pull" else "push", root, tree)
 
 
+LARGE = 24 << 20  # bytes of a file that comes in pieces, at least
+
+
+def case_pieces(world: World, number: int) -> None:
+    """A pull of large files is killed in the middle of them, again and again; then to the end."""
+    tree = dict(world.tree(small=10))
+    for name in ("one", "two")[: 1 + number % 2]:
+        tree[f"sub-0/ses-0/acq-0/{name}"] = world.dice.randbytes(
+            LARGE + world.dice.randrange(LARGE)
+        )
+    world.seed_server(tree)
+    root, target = world.folder / "root", f"lab/{world.label}"
+    transfers = str(world.dice.choice((1, 2, 8)))
+    for _ in range(world.dice.randint(1, 4)):
+        world.ground.run(world.relay.limit(down=world.dice.randrange(size_of(tree))))
+        kill_at_stall(world, "pull", target, root, "--transfers", transfers, "--json")
+        landed = grown(root)
+        same({path: tree.get(path) for path in landed}, landed, "what had landed")
+    world.ground.run(world.relay.limit())
+    check(world, "pull", root, tree)
+
+
 # ----------------------------------------------------------------------- an operation fails
 
 
@@ -231,9 +211,11 @@ def case_disk(world: World, number: int) -> None:
 
 
 def case_wire(world: World, number: int) -> None:
-    """The i-th request meets a fault, for each i until none is left."""
+    """Every fourth request meets a fault in a run of its own; pushes go by one way or another."""
     command = ("push", "pull")[number % 2]
     kind = FAULTS[number // 2 % len(FAULTS)]
+    route = ROUTES[(world.offset + number // 2) % len(ROUTES)]
+    world.desk.env["FWSYNC_ROUTE"] = route
     tree = world.tree(small=5, large=number // 10 % 2)
     if command == "pull":
         world.seed_server(tree)
@@ -245,8 +227,8 @@ def case_wire(world: World, number: int) -> None:
             world.ground.project(label)
             plant(root, tree)
         fault = Fault(kind, world.dice.choice((0, 1, 40, 300, 5000)))
-        with note(f"request {i} meets {fault} ({command})"):
-            world.ground.run(world.relay.script(_only(i, fault)))
+        with note(f"request {i} meets {fault} ({command} by {route})"):
+            world.ground.run(world.relay.script(only(i, fault)))
             args = args_of(command, root, label)
             may(world.desk.run(*args, "--patience", "20", "--json"))
             asked = world.relay.requests
@@ -256,10 +238,6 @@ def case_wire(world: World, number: int) -> None:
             check_again(world, command, root, label)
             return
         i += step
-
-
-def _only(i: int, fault: Fault) -> Callable[[int, str], Fault | None]:
-    return lambda number, _: fault if number == i else None
 
 
 def case_storm(world: World, number: int) -> None:
@@ -291,6 +269,8 @@ def case_storm(world: World, number: int) -> None:
 
 PURE = (
     "tests/remotes/test_tarstream.py",
+    "tests/remotes/test_tarstream_differential.py",
+    "tests/remotes/test_fetch_members.py",
     "tests/pure/test_reconcile_properties.py",
     "tests/pure/test_layout.py",
     "tests/pure/test_plan.py",
@@ -303,6 +283,33 @@ def case_fuzz(world: World, number: int) -> None:
     seed = world.dice.randrange(1 << 32)
     examples = "torture" if number >= len(PURE) else "ci"  # the first round is a short one
     run_pytest(PURE[number % len(PURE)], f"--hypothesis-seed={seed}", profile=examples)
+
+
+FUZZ_S = 45  # of one case
+LEAST_FED = 1000  # archives in that time; a machine at rest does some thousands a second
+PLANTED = "the planted mistake was found"  # as fuzz_tar.py says it
+
+
+def case_atheris(world: World, number: int) -> None:
+    """The tar reader under atheris; first it has to find a mistake that was planted there."""
+    corpus = world.folder / "corpus"
+    corpus.mkdir()
+    command = [str(environments.python("fuzz")), str(ROOT / "tests/torture/fuzz_tar.py")]
+    command += [str(corpus), f"-seed={world.dice.randrange(1, 1 << 31)}", "-max_len=8192"]
+    command += [f"-artifact_prefix={world.folder}/", "-print_final_stats=1"]
+    command += [f"-max_total_time={FUZZ_S * 4}", "--plant"] if number == 0 else []
+    command += [f"-max_total_time={FUZZ_S}"] if number else []
+    done = subprocess.run(
+        command, cwd=world.folder, capture_output=True, text=True, check=False, timeout=300
+    )
+    said = done.stdout + done.stderr
+    if number == 0:
+        if PLANTED not in said:
+            raise AssertionError(f"atheris did not find what was planted\n{said[-6000:]}")
+        return
+    fed = re.search(r"number_of_executed_units: *(\d+)", said)
+    if done.returncode or fed is None or int(fed[1]) < LEAST_FED:
+        raise AssertionError(f"exit {done.returncode}: {' '.join(command)}\n{said[-6000:]}")
 
 
 def case_mutants(world: World, number: int) -> None:
@@ -335,20 +342,6 @@ def run_quietly(command: list[str], environment: dict[str, str], within_s: float
 # ------------------------------------------------------------------------------- the torture
 
 
-class note:  # noqa: N801  # reads as a word in a with statement
-    """Adds to an error what was going on."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is not None:
-            error.add_note(f"while {self._text}")
-
-
 @dataclass
 class Kind:
     """A kind of case, and how many of them are planned."""
@@ -365,10 +358,13 @@ def kinds() -> list[Kind]:
     """What there is; the counts are what CI runs in ten minutes or so."""
     return [
         Kind("kill", case_kill, 18),
+        Kind("pieces", case_pieces, 6),
+        Kind("beside", case_beside, 6),
         Kind("disk", case_disk, 8),
         Kind("wire", case_wire, 10),
         Kind("storm", case_storm, 8),
         Kind("fuzz", case_fuzz, len(PURE) + 1),
+        Kind("atheris", case_atheris, 3),
         Kind("mutants", case_mutants, 6),
     ]
 

@@ -5,6 +5,10 @@ SPEC is JSON:
 - ``fail_at``: the number of the operation that fails, from 1; 0: none.
 - ``for_good``: every later one fails too.
 - ``errno``: what it fails with, as a number.
+- ``short``: a read that would fail gives nothing instead, as at the end of a file.
+- ``gate``: a FIFO; the operation does not fail, but waits until somebody has opened that for
+  writing and closed it again.
+- ``operations``: the names of those that count; all of :data:`OPERATIONS` if it is not there.
 - ``log``: a file that gets a line for each operation, so that they can be counted.
 - ``room``: bytes that can be written; then there is no space left.
 
@@ -14,6 +18,7 @@ through ``/proc``. What SQLite does is its own, in C, and no concern of this.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -26,8 +31,12 @@ from typing import Any
 #: Operations that can fail, and where their path or descriptor stands among the arguments.
 OPERATIONS = (
     "open", "write", "fsync", "link", "rename", "replace",
-    "mkdir", "unlink", "utime", "stat", "read", "readv", "scandir",
+    "mkdir", "unlink", "utime", "stat", "read", "readv", "scandir", "pread", "pwrite", "fdatasync",
+    "renameat2",
 )  # fmt: skip
+
+#: What a read gives at the end of a file.
+_NOTHING: dict[str, object] = {"read": b"", "readv": 0, "pread": b""}
 
 
 class Shim:
@@ -38,6 +47,8 @@ class Shim:
         self._for_good = bool(spec.get("for_good"))
         self._errno = int(spec.get("errno", errno.EIO))
         self._below = str(spec["below"])
+        self._short = bool(spec.get("short"))
+        self._gate: str | None = spec.get("gate")
         self._room: int | None = spec.get("room")
         self._log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         self._names = tuple(spec.get("operations", OPERATIONS))
@@ -47,28 +58,56 @@ class Shim:
 
     def install(self) -> None:
         """Put it there; what has been imported from ``os`` by name is not reached."""
+        from fwsync import renaming  # not before the path says where it is
+
         for name in self._names:
-            setattr(os, name, self._around(name, getattr(os, name)))
+            if name != "renameat2":
+                setattr(os, name, self._around(name, getattr(os, name)))
+            elif renaming._RENAMEAT2 is not None:
+                renaming._RENAMEAT2 = self._around_c(renaming._RENAMEAT2)
+
+    def _around_c(self, call: Callable[..., int]) -> Callable[..., int]:
+        """The call of the C library that ``os`` has not: it says by ``errno`` why it failed."""
+
+        def from_folder(old: str, *rest: Any, src_dir_fd: int) -> int:
+            return call(src_dir_fd, os.fsencode(old), *rest)
+
+        watched = self._around("renameat2", from_folder)
+
+        def called(from_fd: int, old: bytes, *rest: Any) -> int:
+            try:
+                return int(watched(os.fsdecode(old), *rest, src_dir_fd=from_fd))
+            except OSError as error:
+                ctypes.set_errno(error.errno or errno.EIO)
+                return -1
+
+        return called
 
     def _around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
             target = self._target(args, kwargs)
             if target is not None:
-                self._strike(name, target)
-                if name == "write" and self._room is not None:
+                if self._is_struck(name, target):
+                    if self._gate is not None:
+                        self._wait_at(self._gate)
+                    elif self._short and name in _NOTHING:
+                        return _NOTHING[name]
+                    else:
+                        raise OSError(self._errno, os.strerror(self._errno))
+                if name in ("write", "pwrite") and self._room is not None:
                     return self._within_room(call, *args)
             return call(*args, **kwargs)
 
         return called
 
-    def _within_room(self, call: Callable[..., Any], fd: int, data: Any) -> Any:
+    def _within_room(self, call: Callable[..., Any], fd: int, data: Any, *at: int) -> Any:
         with self._lock:
             assert self._room is not None
             size = memoryview(data).nbytes
             if size > self._room:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._room -= size
-        return call(fd, data)
+        return call(fd, data, *at)
 
     def _target(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """The file that is meant, if it is one that counts."""
@@ -87,15 +126,19 @@ class Shim:
         state = path.partition("/.fwsync/")[2].startswith("state.db")
         return path if ours and not state else None
 
-    def _strike(self, name: str, target: str) -> None:
+    def _wait_at(self, gate: str) -> None:
+        """Stand still: whoever opens the other end knows that we do, and lets us go by closing."""
+        with Path(gate).open("rb", buffering=0) as end:
+            end.read()
+
+    def _is_struck(self, name: str, target: str) -> bool:
         with self._lock:
             self._count += 1
             struck = self._count == self._fail_at or (
                 self._for_good and 0 < self._fail_at <= self._count
             )
             self._write(self._log, os.fsencode(f"{self._count} {name} {target}\n"))
-        if struck:
-            raise OSError(self._errno, os.strerror(self._errno))
+        return struck
 
 
 def main() -> None:

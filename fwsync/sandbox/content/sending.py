@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from fwsync.sandbox.exchange import pump
+from fwsync.sandbox.exchange import asked_range, pump
 from fwsync.sandbox.problems import ApiError, missing
 
 AT_ONCE: Final = 256 << 10  # bytes; up to here a file is read in one go and sent from memory
@@ -103,7 +103,7 @@ async def send(request: web.Request, content: Content) -> web.StreamResponse:
         "Content-Disposition": attachment(content.name),
     }
     try:
-        wanted = spans(request.headers.get("Range"), content.size)
+        wanted = spans(asked_range(request), content.size)
     except Unsatisfiable:
         problem = ApiError(416, "Invalid range")
         problem.headers["Content-Range"] = f"bytes */{content.size}"

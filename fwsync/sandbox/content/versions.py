@@ -113,6 +113,7 @@ def _move(pen: Pen, file_id: str, place: Place, name: str) -> None:
         raise missing(f"no such {place.kind}: {place.id}")
     if catalog.by_id(pen.db, file_id) is None:
         raise missing("no such file")
+    name = pen.named(name)
     taken = catalog.by_name(pen.db, place.id, name)
     if taken is not None and taken["id"] != file_id:
         raise ApiError(409, f"{place.kind} {place.id} has a file {name!r} already")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -118,10 +119,12 @@ async def grants(call: Call) -> Grants | None:
 
 
 def rank(given: Grants | None, place: Place) -> int:
-    """How much is granted on a container, as in ``RANK``."""
+    """How much is granted on a container, as in ``RANK``: what its group grants is no matter."""
     if given is None:
         return RANK["admin"]
-    return max(given.rank(place), RANK.get(given.by_id.get(place.id, ""), 0))
+    if place.kind == "group":
+        return given.rank(place)
+    return max(RANK.get(given.by_id.get(id_ or "", ""), 0) for id_ in (place.project, place.id))
 
 
 def may_read(given: Grants | None, row: sqlite3.Row) -> bool:
@@ -145,15 +148,20 @@ def find(db: sqlite3.Connection, container: str, kind: str, *, deleted: bool) ->
     return Place(*row) if row is not None and kind in ("", row["kind"]) else None
 
 
-async def place(call: Call, need: Access, *, kind: str | None = None, part: str = "id") -> Place:
-    """The living container that the path speaks of, the caller's access being checked.
+async def place(
+    call: Call, need: Access, *, kind: str | None = None, part: str = "id", deleted: bool = False
+) -> Place:
+    """The container that the path speaks of, the caller's access being checked.
+
+    Args:
+        deleted: whether one that was deleted will do, as it does for files.
 
     Raises:
         ApiError: 404 there is none, 403.
     """
     kind = call.kind if kind is None else kind
     container = call.part(part)
-    found = await call.read(find, container, kind, deleted=False)
+    found = await call.read(partial(find, deleted=deleted), container, kind)
     if found is None:
         raise ApiError(404, f"Could not find {PLURAL[kind]} {container}")
     await allow(call, found, need)

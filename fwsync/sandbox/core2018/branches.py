@@ -20,11 +20,11 @@ from typing import Any, Final
 
 from fwsync.sandbox.core2018 import asking, planting
 from fwsync.sandbox.core2018.front import UNKNOWN_GROUP
-from fwsync.sandbox.core2018.render import NAMELESS
+from fwsync.sandbox.core2018.render import NAMELESS, permissions_of
 from fwsync.sandbox.kept.access import RANK, Grants, Place
 from fwsync.sandbox.kept.branches import begin_no_later
 from fwsync.sandbox.kept.records import Pen
-from fwsync.sandbox.kept.tree import PLURAL
+from fwsync.sandbox.kept.tree import PLURAL, set_permissions
 from fwsync.sandbox.problems import ApiError
 
 Json = dict[str, Any]
@@ -92,7 +92,10 @@ class Branches:
                 self.check(target, f"project {row['label']}")
                 return target
         self.check(Target("group", found), f"group {group}")
-        return Target("project", planting.plant(self._pen, "project", label, found, {}))
+        made = planting.plant(self._pen, "project", label, found, {})
+        given = permissions_of(self._pen.db, [group])[group]  # of the group's members it is, too
+        set_permissions(self._pen, made.id, given, replace=False)
+        return Target("project", made)
 
     def _group(self, group: str, label: str) -> tuple[str, str]:
         known = [

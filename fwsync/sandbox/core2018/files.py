@@ -21,6 +21,7 @@ from fwsync.sandbox.core2018.containers import read_info
 from fwsync.sandbox.core2018.forms import read_form, renamed
 from fwsync.sandbox.core2018.render import file_json, measured
 from fwsync.sandbox.core2018.wire import in_header, json_body
+from fwsync.sandbox.exchange import asked_range
 from fwsync.sandbox.formats.filetypes import OCTETS, sendable
 from fwsync.sandbox.kept import catalog, metadata
 from fwsync.sandbox.kept.access import RANK, Place
@@ -39,7 +40,7 @@ async def upload(call: Call) -> web.Response:
     """``POST /{cont}/{id}/files``: one file; without one, 200 and ``[]``."""
     if call.caller.kind == "unknown":
         raise ApiError(403, "Uploading requires login")
-    place = await asking.place(call, "rw")
+    place = await asking.place(call, "rw", deleted=True)
     form = await read_form(call)
     told: Json = form.told() or {}
     s.validate(told, filing.METADATA)
@@ -49,7 +50,7 @@ async def upload(call: Call) -> web.Response:
     by = filing.author(call)
 
     def write(pen: Pen) -> list[Json]:
-        return [filing.store(pen, place, one, by) for one in files]
+        return [filing.store_anywhere(pen, place, one, by) for one in files]
 
     return answer(await call.site.records.write(write) if files else [])
 
@@ -72,7 +73,7 @@ async def download(call: Call) -> web.StreamResponse:
     if ticket:
         _check_ticket(call, ticket, where)
     else:
-        await asking.place(call, "ro")
+        await asking.place(call, "ro", deleted=True)
     row = await _row(call)
     wanted = call.query("hash")
     if wanted and wanted != catalog.shown_hash(row):
@@ -96,7 +97,7 @@ async def _send(call: Call, row: sqlite3.Row) -> web.StreamResponse:
         attached = f'attachment; filename="{in_header(row["name"])}"'
         headers = {"Content-Disposition": attached, "Content-Type": OCTETS}
         return await ranges.send_whole(call.request, path, size, headers)
-    wanted = ranges.spans(call.request.headers.get("Range", ""), size)
+    wanted = ranges.spans(asked_range(call.request) or "", size)
     kind = sendable(row["mimetype"])
     if wanted is None:
         return await ranges.send_whole(call.request, path, size, {"Content-Type": kind})
@@ -112,7 +113,7 @@ def _check_ticket(call: Call, ticket: str, where: str) -> None:
 
 
 async def _row(call: Call) -> sqlite3.Row:
-    row = await call.read(catalog.by_name, call.part("id"), call.part("name"))
+    row = await call.read(filing.readable, call.part("id"), call.part("name"))
     if row is None:
         raise ApiError(404, "no such file")
     return row
@@ -120,7 +121,7 @@ async def _row(call: Call) -> sqlite3.Row:
 
 async def info(call: Call) -> web.Response:
     """``GET …/files/{name}/info``: the whole record."""
-    await asking.place(call, "ro")
+    await asking.place(call, "ro", deleted=True)
     return answer(file_json(await _row(call)))
 
 
@@ -178,7 +179,7 @@ async def _writable(call: Call) -> str:
 
 async def delete(call: Call) -> web.Response:
     """``DELETE …/files/{name}``: a mark; one that is there already is set again."""
-    place = await asking.place(call, "rw")
+    place = await asking.place(call, "rw", deleted=True)
     row = await call.read(filing.newest, place.id, call.part("name"))
     if row is None:
         raise asking.no_element(place, "removed from list files in")

@@ -85,26 +85,11 @@ def _store(
         if target.session_is_deleted:
             problem = ApiError(404, f"Could not find sessions {target.place.session}")
             break
-        record = _stored(pen, target, filing.described(file, told), by)
+        record = filing.store_anywhere(pen, target.place, filing.described(file, told), by)
         if target.level == "subject":
             record.pop("created", None)
         records.append(record)
     return sorted(records, key=lambda record: str(record["hash"])), problem
-
-
-def _stored(pen: Pen, target: Target, file: Arrival, by: filing.Author) -> Json:
-    """One file stored; in a container that was deleted it is as deleted as that."""
-    if not target.is_deleted:
-        return filing.store(pen, target.place, file, by)
-    where = (target.place.id,)
-    gone = pen.db.execute("SELECT deleted, id FROM containers WHERE id = ?", where).fetchone()
-    pen.db.execute("UPDATE containers SET deleted = NULL WHERE id = ?", where)
-    record = filing.store(pen, target.place, file, by)
-    pen.db.execute("UPDATE containers SET deleted = ? WHERE id = ?", tuple(gone))
-    pen.db.execute(
-        "UPDATE files SET deleted = ? WHERE container_id = ? AND deleted IS NULL", tuple(gone)
-    )
-    return record
 
 
 # -------------------------------------------------------------------------------- strategies

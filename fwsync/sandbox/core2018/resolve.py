@@ -70,11 +70,15 @@ class _Walk:
         """The file of a name, where no container has it.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404; 500 where a file comes first whose name is not ASCII (core18's
+                published source).
         """
         has_files = here is not None and here["kind"] != "group"
         if here is not None and has_files:
-            for row in files_of(self.db, [here["id"]], deleted=True)[here["id"]]:
+            found = files_of(self.db, [here["id"]], deleted=True)[here["id"]]
+            for row in sorted(found, key=lambda row: row["name"]):
+                if not row["name"].isascii():
+                    raise ApiError(500, "'ascii' codec can't encode characters")
                 if row["name"] == part and rest:
                     raise ApiError(404, "Files have no children")
                 if row["name"] == part:

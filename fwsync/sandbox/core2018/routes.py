@@ -67,6 +67,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_both("DELETE", "", containers.delete, WITH_FILES),
     _open("GET", f"/groups/{GROUP}/projects", containers.child_list, ("group",)),
     _open("GET", f"/projects/{ID}/sessions", containers.child_list, ("project",)),
+    _open("GET", f"/projects/{ID}/acquisitions", containers.no_list),
     _open("GET", f"/sessions/{ID}/acquisitions", containers.child_list, ("session",)),
     _open("POST", f"/{{cont}}/{ID}/info", containers.change_info, WITH_FILES),
     # collections are made and changed as they are today: nobody does so without a key

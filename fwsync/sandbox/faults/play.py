@@ -79,6 +79,7 @@ def _prepare(fault: Fault, request: web.Request) -> None:
     """What the handler will find changed."""
     action, exchange = fault.action, request[EXCHANGE]
     exchange.in_pieces = action.instead or action.spoils_answer
+    exchange.no_range = action.no_range
     if action.lag_s:
         then = datetime.now(UTC) - timedelta(seconds=action.lag_s)
         exchange.past = then.isoformat(timespec="microseconds")

@@ -177,6 +177,7 @@ class Action(_Noun):
     bandwidth: Count | None = Field(
         None, description="bytes a second, each way, shared by all requests of this rule"
     )
+    no_range: bool = Field(False, description="a Range is not seen: all of the file is sent")
     lag_s: float = Field(0.0, ge=0, le=YEAR_S, description="read the site as it was then")
     drop_member: Annotated[tuple[Count, ...], BeforeValidator(_several)] = Field(
         (), description="of an archive: leave the n-th member out"

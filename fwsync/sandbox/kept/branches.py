@@ -113,7 +113,7 @@ def subject_of(pen: Pen, project: Place, told: Json) -> Place:
         if place is None or place.kind != "subject" or place.project != project.id:
             raise missing(f"no such subject in project {project.id}: {wanted}")
     else:
-        label = subject_label(told) or NO_SUBJECT
+        label = pen.named(subject_label(told) or NO_SUBJECT)
         found = tree.oldest_by_label(pen.db, project.id, "subject", label)
         if found is None:
             return make(pen, "subject", project, label, told)
@@ -144,7 +144,7 @@ def fill(pen: Pen, place: Place, told: Json) -> bool:
     """Set those fields that are null or absent, also inside of ``info``; whether any was."""
     label, doc = _load(pen.db, place)
     filled = _filled(doc, _fields(told))
-    new_label = label or told.get("label") or ""
+    new_label = label or pen.named(told.get("label") or "")
     if filled == doc and new_label == label:
         return False
     tree.keep(pen, place.id, new_label, filled)
@@ -161,7 +161,7 @@ def overwrite(pen: Pen, place: Place, told: Json) -> bool:
     wanted = {name: value for name, value in _fields(told).items() if value is not None}
     if isinstance(wanted.get("info"), dict):
         wanted["info"] = (doc.get("info") or {}) | wanted["info"]
-    new_label = told.get("label") or label
+    new_label = pen.named(told.get("label") or "") or label
     if doc | wanted == doc and new_label == label:
         return False
     if new_label != label:

@@ -79,7 +79,7 @@ def store(
 def _store(
     pen: Pen, place: Place, arrival: Arrival, origin: str, *, keep_metadata: bool, hash_known: bool
 ) -> sqlite3.Row:
-    db, name, blob = pen.db, arrival.name, arrival.blob()
+    db, name, blob = pen.db, pen.named(arrival.name), arrival.blob()
     known = by_name(db, place.id, name)
     doc, type_, mime = _describe(arrival, known if keep_metadata else None)
     file_id = pen.new_id() if known is None else known["id"]

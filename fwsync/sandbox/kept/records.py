@@ -22,6 +22,7 @@ from secrets import randbits
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fwsync.errors import StateDamaged, StateTooNew
+from fwsync.sandbox.kept import naming
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Pen:
     def __init__(self, db: sqlite3.Connection, machine: int) -> None:
         self.db = db
         self.now = ""
+        self.rule: naming.Rule = ""
         self._machine = machine << 24
         row = db.execute(
             "SELECT max(id) FROM (SELECT max(id) AS id FROM files UNION ALL"
@@ -56,6 +58,14 @@ class Pen:
             " UNION ALL SELECT value FROM settings WHERE name = 'edited')"
         ).fetchone()
         self._last = datetime.fromisoformat(row[0]) if row[0] else datetime.min.replace(tzinfo=UTC)
+
+    def named(self, text: str) -> str:
+        """A label or file name as it is kept.
+
+        Raises:
+            ApiError: 400, this site does not take it.
+        """
+        return naming.named(self.rule, text)
 
     def tick(self) -> None:
         """Look at the clock for the next job."""
@@ -104,6 +114,10 @@ class Records:
         #: The time of the newest job that was committed. Every later one has a later time, so
         #: what the records said at this moment can be read again from the times in them.
         self.settled = self._pen.now
+
+    def rule_names(self, rule: naming.Rule) -> None:
+        """From the next job on, labels and file names are kept by this rule."""
+        self._pen.rule = rule
 
     async def read(
         self,

@@ -10,13 +10,16 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from fwsync.sandbox.kept.access import ROLES, Grants, Place
 from fwsync.sandbox.kept.catalog import at_version, shown_hash
 from fwsync.sandbox.kept.tree import KINDS
 
 Json = dict[str, Any]
+
+SHORT: Final = 256  # characters of JSON that is kept once it was read
 
 #: Containers with what their JSON needs from other rows.
 CONTAINERS = (
@@ -26,8 +29,11 @@ CONTAINERS = (
 
 
 def file_json(row: Mapping[str, Any] | sqlite3.Row) -> Json:
-    """A file entry, from a row of ``files`` or one made to look like it."""
-    doc: Json = json.loads(row["doc"])
+    """A file entry, from a row of ``files`` or one made to look like it.
+
+    The entry is the caller's; what lies in it may be another one's too, and is not to be changed.
+    """
+    doc: Json = _read(row["doc"])
     kind, container = row["container_kind"], row["container_id"]
     parents = _parents(row) | {"analysis": None}
     if kind != "collection":
@@ -42,18 +48,28 @@ def file_json(row: Mapping[str, Any] | sqlite3.Row) -> Json:
         "size": row["size"],
         "hash": shown_hash(row),
         "info_exists": bool(doc["info"]),
-        "origin": json.loads(row["origin"]),
+        "origin": _read(row["origin"]),
         "created": row["created"],
         "modified": row["modified"],
         "replaced": row["replaced"],
         "restored_from": row["restored_from"],
-        "restored_by": json.loads(row["restored_by"] or "null"),
+        "restored_by": _read(row["restored_by"] or "null"),
         "deleted": row["deleted"],
         "parent_ref": {"type": kind, "id": container},
         "parents": parents,
         "provider_id": None,
         "reference": False,
     }
+
+
+def _read(text: str) -> Any:
+    return _read_once(text) if len(text) <= SHORT else json.loads(text)
+
+
+@lru_cache(maxsize=1024)
+def _read_once(text: str) -> Any:
+    """JSON that many files have in common: who sent them, and that nothing else is known."""
+    return json.loads(text)
 
 
 def containers_json(

@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final, TypeVar
 
@@ -111,6 +111,7 @@ def create(pen: Pen, new: NewContainer) -> str:
     Raises:
         ApiError: 404 no such parent, 409 or 422 the label is taken.
     """
+    new = replace(new, label=pen.named(new.label))
     if new.kind == "collection":
         return _insert(pen, new, None)
     parent = load_place(pen.db, new.parent or "")
@@ -127,6 +128,7 @@ def create(pen: Pen, new: NewContainer) -> str:
 
 def find_or_make_subject(pen: Pen, project: Place, label: str) -> str:
     """The oldest subject of a label in a project, made if there is none; its id."""
+    label = pen.named(label)
     known = oldest_by_label(pen.db, project.id, "subject", label)
     if known is not None:
         return known
@@ -202,7 +204,7 @@ def change(pen: Pen, place: Place, body: Json, *, also: Set[str] = frozenset()) 
     if row is None:
         raise missing(f"no such {place.kind}: {place.id}")
     label = body.get("label", body.get("code") if place.kind == "subject" else None)
-    label = row["label"] if label is None else read_label(label)
+    label = row["label"] if label is None else pen.named(read_label(label))
     if label != row["label"] and row["parent_id"] is not None:
         check_label_is_free(pen.db, place.kind, row["parent_id"], label)
     doc = json.loads(row["doc"])

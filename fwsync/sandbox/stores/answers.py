@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import hdrs, web
 
-from fwsync.sandbox.exchange import pump
+from fwsync.sandbox.exchange import asked_range, pump
 
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 #: What XML 1.0 cannot say, even escaped.
@@ -128,7 +128,7 @@ async def send_object(
     if hdrs.IF_NONE_MATCH in told and _names(told[hdrs.IF_NONE_MATCH], etag):
         return web.Response(status=304, headers={hdrs.ETAG: etag})
     whole = told.get(hdrs.IF_RANGE, etag) != etag
-    wanted = None if whole else span(told.get("Range"), size)
+    wanted = None if whole else span(asked_range(request), size)
     first, count = wanted or (0, size)
     response = web.StreamResponse(status=206 if wanted else 200, headers=headers)
     response.headers["Accept-Ranges"] = "bytes"

@@ -196,20 +196,19 @@ async def receive(blobs: Blobs, content: StreamReader, *, part: bool = False) ->
 
 
 def _joined(pieces: Sequence[Piece], aside: Path) -> Piece:
-    md5, sha = hashlib.md5(usedforsecurity=False), hashlib.sha384(usedforsecurity=False)
+    sha = hashlib.sha384(usedforsecurity=False)  # and no MD5: no store tells it of a whole
     try:
         with aside.open("xb") as whole:
             for piece in pieces:
                 with piece.path.open("rb") as part:
                     while data := part.read(COPY):
-                        md5.update(data)
                         sha.update(data)
                         whole.write(data)
             size = whole.tell()
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    return Piece(aside, size, md5.digest(), sha.hexdigest())
+    return Piece(aside, size, b"", sha.hexdigest())
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -240,7 +240,7 @@ def drop(call: Call, body: Json) -> None:
 def _upsert(
     pen: Pen, place: Place, arrival: Arrival, caller: Caller, *, force: bool, hash_known: bool
 ) -> tuple[sqlite3.Row, str]:
-    known = catalog.by_name(pen.db, place.id, arrival.name)
+    known = catalog.by_name(pen.db, place.id, pen.named(arrival.name))
     if known is not None:
         if _same_hash(known, arrival.metadata) or known["sha384"] == arrival.blob().sha384:
             return known, "ignored"

@@ -24,7 +24,7 @@ from aiohttp import web
 from fwsync.sandbox.formats import packing
 from fwsync.sandbox.formats.filetypes import file_type, mimetype
 from fwsync.sandbox.formats.packing import Member, Step
-from fwsync.sandbox.kept import branches, catalog, fields, tree
+from fwsync.sandbox.kept import branches, catalog, fields, naming, tree
 from fwsync.sandbox.kept.access import Caller, Place, load_place
 from fwsync.sandbox.kept.blobs import Blob
 from fwsync.sandbox.kept.catalog import Arrival
@@ -133,6 +133,7 @@ async def end(call: Call) -> web.StreamResponse:
     place = await call.place(call.part("id"), "rw")
     token = _token(call)
     wanted = _wanted(call.query("metadata"), place)
+    _check_labels(call, wanted)
     count = _count(call.query("file_count"))
     if token in call.site.packing:
         raise ApiError(409, "this packfile is being put together")
@@ -155,6 +156,13 @@ async def end(call: Call) -> web.StreamResponse:
         return response
     finally:
         call.site.packing.discard(token)
+
+
+def _check_labels(call: Call, wanted: Wanted) -> None:
+    """What this site does not take is refused before the stream begins."""
+    code = branches.subject_label(wanted.subject) or ""
+    for label in (wanted.session["label"], wanted.acquisition["label"], code):
+        naming.named(call.site.rule, label)
 
 
 async def _members(call: Call, token: str, place: Place, count: int | None) -> list[Member]:
@@ -221,7 +229,7 @@ def _record(
     owner = Caller(row["owner_kind"], row["owner_id"])
     session = _session(pen, project, wanted)
     told = wanted.acquisition
-    label, timestamp = told["label"], told.get("timestamp")
+    label, timestamp = pen.named(told["label"]), told.get("timestamp")
     acquisition = branches.acquisition_labelled(pen.db, session, label, timestamp)
     if acquisition is None:
         branches.begin_no_later(pen, session, told)
@@ -238,10 +246,11 @@ def _record(
 
 
 def _session(pen: Pen, project: Place, wanted: Wanted) -> Place:
-    label, told = wanted.session["label"], wanted.subject
+    label, told = pen.named(wanted.session["label"]), wanted.subject
     if load_place(pen.db, project.id) is None:
         raise missing(f"no such project: {project.id}")
     code = branches.subject_label(told)
+    code = code if code is None else pen.named(code)
     found = branches.session_labelled(pen.db, project, label, code)
     if found is not None:
         return found

@@ -157,7 +157,7 @@ class _Hand:
 
 def _label(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
     project = _project(hand, wanted.group, wanted.text("project", "label")).place
-    label = wanted.text("acquisition", "label")
+    label = hand.pen.named(wanted.text("acquisition", "label"))
     return _grown(
         hand,
         wanted,
@@ -170,9 +170,10 @@ def _label(hand: _Hand, wanted: Wanted) -> dict[str, Place]:
 def _session_labelled(hand: _Hand, project: Place, wanted: Wanted) -> Place | None:
     if wanted.session is None:
         return None
-    label, subject = wanted.text("session", "label"), wanted.subject.told
+    label, subject = hand.pen.named(wanted.text("session", "label")), wanted.subject.told
     if "_id" not in subject:
         code = branches.subject_label(subject)
+        code = code if code is None else hand.pen.named(code)
         return branches.session_labelled(hand.db, project, label, code)
     there = branches.subject_of(hand.pen, project, subject)
     found = tree.oldest_by_label(hand.db, there.id, "session", label)

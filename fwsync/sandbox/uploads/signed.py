@@ -17,6 +17,7 @@ from typing import Any
 
 from fwsync.sandbox.content.sending import attachment
 from fwsync.sandbox.formats.multipart import file_name
+from fwsync.sandbox.kept import naming
 from fwsync.sandbox.kept.blobs import Blob
 from fwsync.sandbox.kept.catalog import Arrival
 from fwsync.sandbox.problems import ApiError, invalid, missing
@@ -74,7 +75,7 @@ async def mint(
     """
     if not filenames or len(filenames) > MAX_FILES:
         raise invalid(f"filenames must have 1 to {MAX_FILES} names")
-    if len({file_name(name) for name in filenames}) < len(filenames):
+    if len({naming.named(call.site.rule, file_name(name)) for name in filenames}) < len(filenames):
         raise invalid("a file name stands there twice")
     store, origin = call.site.store, store_origin(call)
     uploads = {}

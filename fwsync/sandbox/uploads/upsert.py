@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -141,7 +141,9 @@ def _one(pen: Pen, project: Place, parent: Place, level: Wanted, scope: str) -> 
         if elsewhere is not None:
             return Reached(None, _told(pen.db, elsewhere, "conflict"))
     else:
-        found = _of_route(pen.db, parent, level)
+        # By the label that the site keeps, or the same request again would make another one.
+        kept = pen.named(level.value) if level.route == "label" else level.value
+        found = _of_route(pen.db, parent, replace(level, value=kept))
     if found is None:
         return _made(pen, parent, level)
     changed = overwrite(pen, found, _to_change(level))

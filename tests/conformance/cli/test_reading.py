@@ -53,9 +53,13 @@ def test_downloads_hold_what_was_asked_for_byte_by_byte(
     cli: Cli, ground: Ground, tmp_path: Path, planted: Planted
 ) -> None:
     label, source = planted.label, planted.source
+    # Made beforehand: the tool looks whether a folder is there and then makes it, and these
+    # commands run side by side, so that two of them may both find it missing.
+    out = tmp_path / "out"
+    out.mkdir()
 
     def to(name: str) -> Path:
-        return tmp_path / "out" / name
+        return out / name
 
     zipped = ("--zip", "-o", to("sub.zip"))
     said = cli.all_good(

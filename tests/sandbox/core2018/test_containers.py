@@ -305,6 +305,46 @@ async def test_deletion_goes_down_the_tree_and_is_404_again(old: Old, tree: OldT
     assert (404, 404) == (again.status, below.status)
 
 
+async def test_lists_below_what_is_not_there_are_empty(old: Old, tree: OldTree) -> None:
+    await old.ask("DELETE", f"/projects/{tree.project}")
+    paths = [f"/projects/{id_}/sessions" for id_ in (tree.project, "0" * 24)]
+    paths += [f"/sessions/{tree.session}/acquisitions", "/groups/nowhere/projects"]
+
+    answers = [await old.ask("GET", path) for path in paths]
+
+    assert [(200, [])] * 4 == [(answer.status, answer.json) for answer in answers]
+
+
+async def test_a_project_lists_no_acquisitions(old: Old, tree: OldTree) -> None:
+    assert [] == await old.get(f"/projects/{tree.project}/acquisitions")
+
+
+async def test_what_is_archived_is_listed_only_for_who_asks_for_it(old: Old, tree: OldTree) -> None:
+    lists = ["/projects", "/sessions", "/acquisitions", f"/sessions/{tree.session}/acquisitions"]
+    await old.ask("PUT", f"/projects/{tree.project}", json={"archived": True})
+
+    assert [0] * 4 == [len(await old.get(path)) for path in lists]
+    assert [1] * 4 == [len(await old.get(f"{path}?archived=true")) for path in lists]
+    assert 200 == (await old.ask("GET", f"/sessions/{tree.session}")).status
+
+    await old.ask("PUT", f"/projects/{tree.project}", json={"archived": False})
+    assert [1] * 4 == [len(await old.get(path)) for path in lists]
+
+
+async def test_a_role_in_the_group_is_none_in_its_projects(
+    old: Old, uma: Old, tree: OldTree
+) -> None:
+    user = (await uma.get("/users/self"))["_id"]
+    await old.post("/groups/lab/permissions", {"_id": user, "access": "admin"})
+
+    alone = await uma.ask("GET", f"/projects/{tree.project}")
+    lists = [await uma.get(path) for path in ("/groups/lab/projects", "/projects", "/sessions")]
+    made = await uma.make("project", "ours", group="lab")
+
+    assert (403, [[]] * 3) == (alone.status, lists)
+    assert [made] == [one["_id"] for one in await uma.get("/groups/lab/projects")]
+
+
 async def test_a_group_is_deleted_when_it_is_empty(old: Old, tree: OldTree) -> None:
     before = await old.ask("DELETE", "/groups/lab")
     await old.ask("DELETE", f"/projects/{tree.project}")

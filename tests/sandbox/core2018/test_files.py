@@ -194,6 +194,21 @@ async def test_a_file_is_deleted_again_and_again(old: Old, tree: OldTree) -> Non
     assert never.status == 404
 
 
+async def test_files_come_and_go_in_a_container_that_was_deleted(old: Old, tree: OldTree) -> None:
+    where = f"acquisitions/{tree.acquisition}"
+    await old.put(where, "before", b"1")
+    await old.ask("DELETE", f"/sessions/{tree.session}")
+
+    record = await old.put(where, "after", b"22")
+
+    assert ("after", 2) == (record["name"], record["size"])
+    for name, content in (("before", b"1"), ("after", b"22")):
+        assert content == (await old.ask("GET", f"/{where}/files/{name}")).body
+        assert name == (await old.get(f"/{where}/files/{name}/info"))["name"]
+        assert 200 == (await old.ask("DELETE", f"/{where}/files/{name}")).status
+    assert 404 == (await old.ask("GET", f"/{where}")).status
+
+
 @pytest.mark.parametrize(("job", "status"), [("5a1b2c3d4e5f6a7b8c9d0e0f", 403), (None, 200)])
 async def test_the_input_of_a_job_is_not_deleted(
     server: Sandbox, old: Old, tree: OldTree, job: str | None, status: int

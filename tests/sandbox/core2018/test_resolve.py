@@ -80,3 +80,15 @@ async def test_what_was_deleted_is_resolved_too(old: Old, tree: OldTree) -> None
     found = await resolve(old, *PATH, "acq.dcm")
 
     assert [False, True, True, True, True] == ["deleted" in node for node in found["path"]]
+
+
+async def test_what_is_not_there_is_500_beside_a_name_that_is_not_ascii(
+    old: Old, tree: OldTree
+) -> None:
+    await old.put(f"projects/{tree.project}", "é", b"1")
+    path = ["lab", "Project A"]
+
+    gone = await old.ask("POST", "/resolve", json={"path": [*path, "no such"]})
+    there = await old.ask("POST", "/resolve", json={"path": [*path, "Sess 1"]})
+
+    assert (500, 200) == (gone.status, there.status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from tests.conformance.sdk.flows.refusals import refusal
@@ -159,3 +161,41 @@ def by_id(fw: Any, acquisition: str, name: str) -> Any:
     classification = {"modality": "MR", "replace": {"Intent": ["Structural"]}}
     fw.modify_file_classification(file_id, classification)
     return {"info": fw.get_file_info(file_id), "file": fw.get_file(file_id)}
+
+
+def all_of(fw: Any, project: str) -> Any:
+    """Every file of a project's subjects, sessions and acquisitions: path -> SHA-256."""
+    return {
+        where: hashlib.sha256(file.read()).hexdigest()
+        for where, file in _walked(fw.lookup(project))
+    }
+
+
+def contents_of(fw: Any, project: str, ending: str) -> Any:
+    """The bytes of those whose names end so: path -> content."""
+    return {
+        where: file.read()
+        for where, file in _walked(fw.lookup(project))
+        if file.name.endswith(ending)
+    }
+
+
+def _walked(project: Any) -> Iterator[tuple[str, Any]]:
+    for subject in project.subjects.iter():
+        yield from _inside(subject, subject.label)
+        for session in subject.sessions.iter():
+            above = f"{subject.label}/{session.label}"
+            yield from _inside(session, above)
+            for acquisition in session.acquisitions.iter():
+                yield from _inside(acquisition, f"{above}/{acquisition.label}")
+
+
+def _inside(container: Any, where: str) -> Iterator[tuple[str, Any]]:
+    for file in container.reload().files:
+        yield f"{where}/{file.name}", file
+
+
+def content(fw: Any, project: str, path: str) -> Any:
+    """The bytes of one file of an acquisition."""
+    folder, _, name = path.rpartition("/")
+    return fw.lookup(f"{project}/{folder}").read_file(name)

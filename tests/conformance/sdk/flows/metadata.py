@@ -68,3 +68,37 @@ def notes(fw: Any, container: str, kind: str) -> Any:
         "changed": [each.text for each in changed],
         "left": one.reload().notes,
     }
+
+
+def told(fw: Any, acquisition: str) -> Any:
+    """What is known of an acquisition, of all that it lies in, and of its one file."""
+    inner = fw.get(acquisition)
+    session, subject, project = (
+        fw.get(getattr(inner.parents, kind)) for kind in ("session", "subject", "project")
+    )
+    [file] = inner.files
+    file = file.reload()
+    return {
+        "project": {"description": project.description, "info": project.info},
+        "subject": {
+            name: getattr(subject, name)
+            for name in ("label", "code", "sex", "firstname", "species", "info", "tags")
+        },
+        "session": {
+            "timestamp": session.timestamp.isoformat(),
+            "age_years": session.age_years,
+            **{
+                name: getattr(session, name)
+                for name in ("label", "uid", "timezone", "age", "weight", "operator", "info")
+            },
+            "tags": session.tags,
+        },
+        "acquisition": {
+            "timestamp": inner.timestamp.isoformat(),
+            **{name: getattr(inner, name) for name in ("label", "uid", "timezone", "info")},
+        },
+        "file": {
+            name: getattr(file, name)
+            for name in ("name", "type", "modality", "classification", "info", "tags")
+        },
+    }

@@ -1,0 +1,205 @@
+"""The page on JSON lines: which there are comes from the program, what they mean stands here."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from written import NOTE, explained, table
+
+from fwsync import show
+from fwsync.errors import Exit, UsageError
+from fwsync.model import Decision, Outcome, Problem, RelPath, Report, Verb
+from fwsync.plan import Plan
+from fwsync.progress import JSON_VERSION, JsonLines, JsonProgress
+from fwsync.runs import Planned, Status
+
+SUMMARY = {
+    "command": "`push`, `pull`, `sync`, `watch` or `verify`",
+    "root": "the folder",
+    "remote": "the project",
+    "uploaded": "files sent",
+    "downloaded": "files fetched",
+    "deleted": "files deleted, on either side",
+    "renamed": "files moved without their bytes; always 0 so far",
+    "sidecars": "files of metadata written beside what they speak of, see `--metadata`",
+    "adopted": "files found the same on both sides, and noted",
+    "held": "deletions seen in this run and not passed on",
+    "skipped": "files left alone on purpose; each has a `left-alone` line",
+    "conflicts": "files that changed on both sides; each has a `conflict` line",
+    "problems": "files that failed; each has a `problem` line",
+    "deferred": "folders that were not quiet yet",
+    "left": "steps left for the next run, as `--max-transfer` or `--max-duration` was reached",
+    "bytes": "bytes of content that were moved",
+    "requests": "HTTP requests, repeated ones included",
+    "files": "files here: those that were seen and those that came, without those that went",
+    "seconds": "how long it took",
+    "peak_memory": "bytes, the most that this process used",
+    "halted": "why a guard holds the plan; empty if none does",
+    "plan_id": "what `--accept-deletes` takes",
+    "exit_code": "as in [exit codes](exit-codes.md)",
+}
+
+PLAN_SUMMARY = {
+    "command": "`plan`",
+    "bytes": "bytes of content to move",
+    "problems": "files that cannot take part; each has a `problem` line",
+    "waiting": "decisions that a guard holds",
+    "plan_id": "what `--accept-deletes` takes",
+}
+
+STATUS = {
+    "root": "the folder",
+    "remote": "the project; empty if none is known",
+    "state_file": "where the state is",
+    "files": "files in step",
+    "bytes": "their bytes",
+    "held": "deletions remembered and not passed on",
+    "last_command": "the last run",
+    "last_started_ns": "when it began, in nanoseconds since 1970",
+    "last_exit_code": "how it ended; null while it runs, or if it was killed",
+    "problems": "a list of `path` and `message`",
+    "conflicts": "a list of paths",
+    "uploads": "uploads that were begun and not ended; the next run goes on with them, and "
+    "`fwsync cleanup` gives them up",
+    "holder": "the process that works on the folder now; empty if none does",
+    "halted": "true if a guard held the last run",
+}
+
+EVENTS = {
+    "start": "A plan begins to be carried out: how many files and bytes will move.",
+    "file": "One decision is done. `verb` is one of those below; `moved` is bytes over the wire; "
+    "`problem` is there only where `ok` is false, `conflict_copy` only where one was made.",
+    "progress": "Now and then while bytes move, at most every ten seconds.",
+    "note": "A line for people.",
+}
+
+VERBS = {
+    Verb.NOTHING: "",
+    Verb.ADOPT: "both sides hold the same bytes: noted, nothing moved",
+    Verb.UPLOAD: "sent",
+    Verb.DOWNLOAD: "fetched",
+    Verb.RENAME: "moved on the server, and renamed here; no bytes moved",
+    Verb.DELETE_LOCAL: "moved to the trash here",
+    Verb.DELETE_REMOTE: "deleted on the server",
+    Verb.HOLD: "gone on one side, remembered, not passed on",
+    Verb.FORGET: "gone on both sides",
+    Verb.CONFLICT: "changed on both sides",
+    Verb.REPORT: "left alone on purpose",
+}
+
+
+def json_lines() -> Iterator[str]:
+    """The page, line by line."""
+    yield from ("# JSON lines", "", NOTE, "")
+    yield "With `--json`, results go to stdout as JSON, one object a line, in ASCII."
+    yield (
+        f'Each has `"v": {JSON_VERSION}`, which grows when a field changes its meaning, '
+        "and `event`, which says what the line is."
+    )
+    yield "New fields and new events may come at any time: skip what you do not know."
+    yield "The last line of a run is its `summary`."
+    yield (
+        "Where an error ends a command, its last line is an `error` instead; the text goes to "
+        "stderr, too."
+    )
+    yield from ("", "## While a run goes on", "")
+    yield from _events()
+    yield from ("", "Verbs:")
+    yield from table(
+        ("verb", "meaning"), [(f"`{verb}`", text) for verb, text in VERBS.items() if text]
+    )
+    yield from ("", "## When it is over", "")
+    yield "One line for each path that needs attention, then the summary."
+    example = Report(
+        problem_list=[Problem("sub-01/t1.dcm", "cannot be read (Permission denied)")],
+        conflict_list=[RelPath("sub-01/notes.txt")],
+        difference_list=[Problem("README.txt", "changed here; a local edit is never overwritten")],
+    )
+    yield from ("", "```json", *_without_summary(example), "```")
+    yield from ("", "### The summary", "", "All fields are always there.")
+    yield from _fields("summary", show.summary(Report(), Exit.IN_STEP), SUMMARY)
+    yield from ("", "### An error", "")
+    yield "In place of the summary, where a command is refused or cannot go on:"
+    error = UsageError(
+        "lab/agin: there is no such project, or the key may not see it",
+        hint="`fwsync ls` shows what is there",
+    )
+    yield from ("", "```json", *_captured(lambda: show.error(error)), "```", "")
+    yield "A call that cannot be understood, such as one with an unknown option, has none."
+    yield from ("", "## `fwsync plan`", "")
+    yield "A `decision` line for each step, also for those that a guard holds; then a summary."
+    yield (
+        "`metadata` is what the server would be told of the file, and `fields` what it would be "
+        "told of the containers above it, by names such as `session.timestamp`."
+    )
+    decision = Decision(Verb.HOLD, RelPath("README.txt"), reason="deleted here")
+    lines = _captured(lambda: show.plan(Planned(Plan((decision,)), ()), as_json=True))
+    yield from ("", "```json", lines[0], "```")
+    verbs = {verb.value: f"how many steps: {text}" for verb, text in VERBS.items() if text}
+    yield from _fields("plan summary", _bare(lines[-1]), PLAN_SUMMARY | verbs)
+    yield from ("", "## `fwsync status`", "", "One line, its event `status`.")
+    status = Status(Path("/data/aging"), "neuro/aging", Path("/data/aging/.fwsync/state.db"))
+    yield from _fields("status", status.fields(), STATUS)
+    yield from ("", "`exit_code` comes with it: 0, 1 for problems or conflicts, 4 for a halt.")
+    yield from ("", "## One file, and files of a zip", "")
+    yield (
+        "`fwsync pull` of one file of an analysis writes a `file` line, and with `--member` a "
+        "`member` line for each: `path`, `size`, and `file`, where it is here. "
+        "`verb` is `download`, or `adopt` where the same bytes were there."
+    )
+    yield from ("", "## `fwsync ls`, `fwsync login`, `fwsync cleanup`, `fwsync sandbox`", "")
+    yield "`ls` writes an `entry` line for each child: `kind`, `label`, `id`, `size` of a file."
+    yield "`login` writes a `login` line: `user`, `host` and `stored_in`."
+    yield (
+        "`cleanup` writes an `upload` line for each upload that was begun and never ended: "
+        "`path`, `route`, `begun_ns`, `parts`, `fate` and `reason`; "
+        "the `summary` line counts the fates."
+    )
+    yield (
+        "`sandbox` writes one line when it is ready, without `v` and `event`: "
+        "`url`, `api_key`, `user_api_key`, `user_id` and `device_secret`; "
+        "with `--tls` also `ca_file`."
+    )
+
+
+def _events() -> Iterator[str]:
+    stream = io.StringIO()
+    ticks = iter(range(0, 1000, 100))
+    told = JsonProgress(JsonLines(stream), clock=lambda: float(next(ticks)))
+    path = RelPath("sub-01/ses-01/t1/t1.dcm")
+    told.start(2, 300_000)
+    told.advanced(path, 150_000)
+    told.finished(Outcome(Decision(Verb.UPLOAD, path), moved=150_000))
+    told.note("watching /scanner/export for neuro/aging (quiet time 30 s)")
+    seen: dict[str, str] = {}
+    for line in stream.getvalue().splitlines():
+        seen.setdefault(json.loads(line)["event"], line)
+    explained("events", seen, EVENTS)
+    for event, line in sorted(seen.items(), key=lambda item: list(EVENTS).index(item[0])):
+        yield from (f"`{event}`: {EVENTS[event]}", "", "```json", line, "```", "")
+
+
+def _without_summary(report: Report) -> list[str]:
+    return _captured(lambda: show.report(report, as_json=True))[:-1]
+
+
+def _captured(act: Any) -> list[str]:
+    stream = io.StringIO()
+    with redirect_stdout(stream):
+        act()
+    return stream.getvalue().splitlines()
+
+
+def _bare(line: str) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(line)
+    return {name: value for name, value in fields.items() if name not in ("v", "event")}
+
+
+def _fields(what: str, fields: Mapping[str, object], meanings: Mapping[str, str]) -> Iterator[str]:
+    explained(what, fields, meanings)
+    yield from table(("field", "meaning"), [(f"`{name}`", meanings[name]) for name in fields])

@@ -1,0 +1,69 @@
+"""How the help of a command is written: values by their words, and plainly for a script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+def set_help(*parts: typer.Typer, plainly: bool) -> None:
+    """Have the help of all commands of these groups written so.
+
+    Args:
+        parts: the groups.
+        plainly: nothing is drawn, whatever the environment says of colours: a script reads it.
+    """
+    for part in parts:
+        part.info.cls = _Group
+        if plainly:
+            part.rich_markup_mode = None
+        for command in part.registered_commands:
+            command.cls = _Plain if plainly else _Command
+            if plainly:
+                # Said whole in the list of commands too; what is not given is cut to one line.
+                command.short_help = (command.callback.__doc__ or "").partition("\n\n")[0]
+
+
+class _Command(TyperCommand):
+    """A command whose help names values, and not the types of the program behind them."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What must be given stands as it is; the rest is in brackets, as manuals have it."""
+        return [one.strip("{}") for one in super().collect_usage_pieces(ctx)]
+
+
+class _Group(TyperGroup):
+    """Commands together, likewise."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
+class _Plain(_Command):
+    """A command whose help is plain text, its options under the heads they have on a terminal."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for one in self.get_params(ctx):
+            record = one.get_help_record(ctx)
+            head = "Arguments" if one.param_type_name == "argument" else "Options"
+            if record is not None:
+                head = getattr(one, "rich_help_panel", None) or head
+                panels.setdefault(head, []).append(record)
+        for head, records in panels.items():
+            if records:
+                with formatter.section(head):
+                    formatter.write_dl(records)
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    """The parameters; those without a word for their value say nothing of its type."""
+    for one in params:
+        if one.metavar is None or one.param_type_name == "argument":
+            vars(one)["display_type_rich"] = lambda ctx: None
+    return params

@@ -1,0 +1,192 @@
+"""What a run may do, put together from its settings.
+
+The one rule: settings that contradict each other are refused here, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiofiles
+
+from fwsync.audit import is_json
+from fwsync.config import Settings
+from fwsync.errors import UsageError, naming
+from fwsync.executor import Policy
+from fwsync.filters import HIDDEN, Bounds, Filters, gitignore
+from fwsync.metadata.sidecars import Sidecars
+from fwsync.model import Links, Mode
+from fwsync.plan import DeleteLimits
+from fwsync.reconcile import Rules
+from fwsync.selection_asked import check_selection
+
+
+def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters: Filters) -> Policy:
+    """What a run may do.
+
+    Args:
+        mode: the direction.
+        settings: all of them.
+        flags: what was said about this one run, and is no setting.
+        filters: as :func:`filters_of` makes them.
+    """
+    cap = settings.max_delete
+    rules = Rules(
+        mode=mode,
+        conflict=settings.conflict,
+        delete_up=settings.delete_up,
+        delete_down=settings.delete_down,
+    )
+    return Policy(
+        rules=rules,
+        limits=DeleteLimits(
+            files=cap.count, percent=None if cap.percent is None else round(cap.percent)
+        ),
+        accept=flags.get("accept_deletes"),
+        delete_reason=settings.delete_reason,
+        transfers=settings.transfers,
+        fsync=settings.fsync,
+        trash_days=settings.trash_days,
+        ignore=filters,
+        bounds=_bounds(settings),
+        follow_links=settings.links is Links.FOLLOW,
+        deflates=settings.pack_compress,
+        most_bytes=settings.max_transfer,
+        is_time_up=_clock_of(settings.max_duration_s),
+    )
+
+
+def _bounds(settings: Settings) -> Bounds:
+    """Which sizes and ages take part."""
+    return Bounds(
+        min_size=settings.min_size,
+        max_size=settings.max_size,
+        min_age_s=settings.min_age_s,
+        max_age_s=settings.max_age_s,
+        empty=settings.empty,
+    )
+
+
+def _clock_of(most_s: float | None) -> Callable[[], bool]:
+    """Says when a run that begins now has lasted as long as it may."""
+    ends = math.inf if most_s is None else time.monotonic() + most_s
+    return lambda: time.monotonic() >= ends
+
+
+def check(mode: Mode, settings: Settings, command: str) -> None:
+    """See that the settings go together, with each other and with the direction.
+
+    Links are followed where nothing is written here: what stands for a file is no place for one.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if settings.links is Links.FOLLOW and mode is not Mode.UP and command != "verify":
+        raise UsageError(
+            f"{settings.called('links')}: follow is for what only goes up: nothing is written "
+            "through a link",
+            hint="use `push`, `watch --mode up`, or --links skip",
+        )
+    if settings.deid_profile is not None and mode is not Mode.UP and command != "verify":
+        raise UsageError(
+            f"{settings.called('deid_profile')}: is for what only goes up: what is there differs "
+            "from what is here",
+            hint="use `push` or `watch --mode up`; to pull, use another folder and no profile",
+        )
+    if settings.audit_log is not None:
+        is_json(settings.audit_log)
+    check_selection(mode, settings, command)
+    for name in ("{}_size", "{}_age_s"):
+        low, high = name.format("min"), name.format("max")
+        least, most = getattr(settings, low), getattr(settings, high)
+        if least is not None and most is not None and least > most:
+            raise UsageError(
+                f"{settings.called(low)}: is more than {settings.called(high)}; no file takes part"
+            )
+    _check_effects(settings)
+
+
+def _check_effects(settings: Settings) -> None:
+    """What is said for this run is to do something; what stands in a file may wait.
+
+    Raises:
+        UsageError: a flag needs another one, which is not there.
+    """
+    needs = {
+        "duplicate_codes": ("detect_duplicates", settings.detect_duplicates),
+        "duplicate_projects": ("detect_duplicates", settings.detect_duplicates),
+        "duplicates": ("detect_duplicates", settings.detect_duplicates),
+        "set_vars": ("ingest_template", settings.ingest_template),
+    }
+    for name, (other, is_there) in needs.items():
+        if settings.is_for_this_run(name) and not is_there:
+            raise UsageError(
+                f"{settings.called(name)}: does nothing without {settings.called(other)}",
+                hint=f"add {settings.called(other)}, or leave it out",
+            )
+
+
+def for_command(command: str, settings: Settings, tell: Callable[[str], None]) -> Settings:
+    """The settings as they hold for a command: `watch` has no end, and so none of a run's limits.
+
+    Args:
+        command: such as ``watch``.
+        settings: as they were given.
+        tell: is told what is left out.
+    """
+    if command != "watch" or (settings.max_transfer is None and settings.max_duration_s is None):
+        return settings
+    tell("max_transfer and max_duration are for one run; watch goes on without them")
+    return settings.model_copy(update={"max_transfer": None, "max_duration_s": None})
+
+
+async def filters_of(settings: Settings, partial_names: Sequence[str]) -> Filters:
+    """What is left out by its path.
+
+    The patterns of the file come before those of the settings, so that a flag has the last word.
+    """
+    for name in ("exclude", "include"):
+        for pattern in getattr(settings, name):
+            with naming(settings.called(name)):
+                gitignore(pattern)
+    return Filters(
+        [
+            *await _patterns_in(settings.filter_from),
+            *settings.exclude,
+            # What says something of other files is no file of its own.
+            *(["*.flywheel.json"] if settings.sidecars is Sidecars.METADATA else []),
+        ],
+        settings.include,
+        defaults=_left_out_by_default(settings, partial_names),
+    )
+
+
+def _left_out_by_default(settings: Settings, partial_names: Sequence[str]) -> list[str]:
+    """What is left out unless a pattern brings it back: hidden files as they were asked for."""
+    if settings.hidden is None:
+        return [*partial_names]
+    others = [name for name in partial_names if name != HIDDEN]
+    return others if settings.hidden else [*others, HIDDEN]
+
+
+async def _patterns_in(file: Path | None) -> list[str]:
+    """The patterns in the file that is named, if one is."""
+    if file is None:
+        return []
+    try:
+        async with aiofiles.open(file, encoding="utf-8") as lines:
+            patterns = (await lines.read()).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise UsageError(
+            f"{file}: the file of patterns cannot be read ({why})",
+            hint="check --filter-from, or filter_from in the settings",
+        ) from None
+    for number, pattern in enumerate(patterns, start=1):
+        with naming(f"{file}:{number}"):
+            gitignore(pattern)
+    return patterns

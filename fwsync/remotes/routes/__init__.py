@@ -1,0 +1,1 @@
+"""The ways up: each takes files whose containers are there, and says what became of each."""

@@ -1,0 +1,136 @@
+"""``fwsync restore``: what lies in the trash of a folder, and putting it back.
+
+The one rule: a file that is here now is never replaced. What is put back is, to the next run, a
+file that somebody has put there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwsync import localfs, roots, trash
+from fwsync.errors import FileProblem, UsageError
+from fwsync.localfs import disk_errors
+from fwsync.model import Problem
+from fwsync.trash import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A file of the trash, and what came of it."""
+
+    kept: Kept
+    problem: Problem | None = None  #: why it stays there
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which files of the trash."""
+
+    paths: Sequence[str] = ()  #: files or folders, below the root; none, or ".": all
+    run: str = ""  #: only what this run put there; empty: of each path the newest
+
+    @property
+    def is_all(self) -> bool:
+        """Is everything asked for that there is, whatever it is?"""
+        return not self.run and "" in self.paths
+
+    def takes(self, one: Kept) -> bool:
+        """Is this file, of this run, asked for? Says nothing of newer ones."""
+        if self.run and one.run != self.run:
+            return False
+        if not self.paths:
+            return True
+        return any(path in ("", one.path) or one.path.startswith(f"{path}/") for path in self.paths)
+
+
+@disk_errors()
+def listed(root: Path, wanted: Wanted) -> list[Kept]:
+    """What is in the trash, the newest run first; all versions of a path.
+
+    Raises:
+        UsageError: there is no such folder.
+        LocalError: the trash cannot be read.
+    """
+    root = roots.prepare_root(root)
+    wanted = _below_root(root, wanted)
+    root_fd = localfs.open_root(root)
+    try:
+        return [one for one in trash.kept(root_fd) if wanted.takes(one)]
+    finally:
+        os.close(root_fd)
+
+
+@disk_errors()
+def restore(root: Path, wanted: Wanted) -> list[Restored]:
+    """Put files back: each that is asked for, and of several versions the newest.
+
+    Args:
+        root: the folder.
+        wanted: which files.
+
+    Returns:
+        What came of each, by path; nothing, where all of an empty trash was asked for.
+
+    Raises:
+        UsageError: there is no such folder, or nothing of the kind in its trash.
+        LocalError: no space left, even for a name.
+    """
+    root = roots.prepare_root(root)
+    wanted = _below_root(root, wanted)
+    if not wanted.paths and not wanted.run:
+        raise UsageError(
+            "restore: neither a path nor a run is named",
+            hint="`fwsync restore DIR --list` lists what there is; name PATH, or --run",
+        )
+    root_fd = localfs.open_root(root)
+    try:
+        newest: dict[str, Kept] = {}
+        is_empty = True
+        for one in trash.kept(root_fd):  # the newest run first
+            is_empty = False
+            if wanted.takes(one):
+                newest.setdefault(one.path, one)
+        if not newest and not (is_empty and wanted.is_all):
+            raise _nothing_of(root, is_empty=is_empty)
+        return [_put_back(root_fd, one) for _, one in sorted(newest.items())]
+    finally:
+        os.close(root_fd)
+
+
+def _nothing_of(root: Path, *, is_empty: bool) -> UsageError:
+    if is_empty:
+        return UsageError(
+            f"{root}: there is nothing in its trash",
+            hint="no run has replaced or deleted a file here; see that it is the folder you mean",
+        )
+    return UsageError(
+        f"{root}: nothing in its trash is of this path or run",
+        hint="`fwsync restore DIR --list` lists what there is",
+    )
+
+
+def _put_back(root_fd: int, one: Kept) -> Restored:
+    try:
+        trash.put_back(root_fd, one)
+    except FileProblem as error:
+        return Restored(one, Problem.of(one.path, error))
+    return Restored(one)
+
+
+def _below_root(root: Path, wanted: Wanted) -> Wanted:
+    """With paths as they are below the root; one that is typed from elsewhere may be absolute."""
+    paths = []
+    for path in wanted.paths:
+        plain = os.path.normpath(path)
+        if plain.startswith("/"):
+            plain = os.path.relpath(plain, root)
+        if plain == ".." or plain.startswith("../"):
+            raise UsageError(
+                f"{path}: is not below {root}", hint="name it as it is called below the folder"
+            )
+        paths.append("" if plain == "." else plain)
+    return Wanted(tuple(paths), wanted.run)

@@ -1,0 +1,118 @@
+"""Which agreed files have another path on the server now.
+
+Its rule: only files that are out of step are looked at. A tree that nobody has touched costs
+two counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from fwsync.model import LocalEntry, RelPath
+from fwsync.moves import Move, Spot
+from fwsync.state_file import StateFile
+from fwsync.state_places import Places
+from fwsync.state_queries import BASE_PAGE, LOCAL_PAGE, MAPPED_PAGE, REMOTE_PAGE
+from fwsync.state_rows import Row, to_base, to_local, to_remote
+
+#: Paths that are asked for by one statement.
+_PAGE = 2000
+
+_TABLE = """CREATE TEMP TABLE moved (old TEXT PRIMARY KEY, new TEXT NOT NULL UNIQUE)
+    STRICT, WITHOUT ROWID"""
+
+#: The name of a file, which is the end of its path.
+_NAME = "substr({0}, length(rtrim({0}, replace({0}, '/', ''))) + 1)"
+
+# By the file's own id; and where that is new, or there is none, by the container's id and the
+# name: a file that was deleted and made anew in a container that has moved is an edit. A file
+# that still is where it was agreed on, or was agreed on where it is, has not moved. Of two rows
+# for one file, that which holds no deletion is the one in use.
+_FIND = f"""
+WITH gone AS MATERIALIZED (
+    SELECT path, container_id, file_id, held, {_NAME.format("path")} AS name FROM base
+    WHERE path NOT IN temp.in_step
+), come AS MATERIALIZED (
+    SELECT path, container_id, file_id, {_NAME.format("path")} AS name FROM temp.remote_file
+    WHERE path NOT IN temp.in_step
+)
+INSERT OR IGNORE INTO temp.moved SELECT b.path, r.path FROM gone AS b JOIN come AS r ON $SAME
+WHERE r.path <> b.path
+    AND NOT EXISTS (SELECT 1 FROM come AS b2 WHERE b2.path = b.path AND $STAYS)
+    AND NOT EXISTS (SELECT 1 FROM gone AS r2 WHERE r2.path = r.path AND $KNOWN)
+    AND b.path NOT IN (SELECT old FROM temp.moved) AND r.path NOT IN (SELECT new FROM temp.moved)
+ORDER BY b.held <> '', b.path
+"""  # noqa: S608 - put together from constants
+_BY_FILE = "b.file_id <> '' AND {0}.file_id = {1}.file_id"
+_BY_CONTAINER = "{0}.container_id = {1}.container_id AND {0}.name = {1}.name"
+
+
+def _find(same: str) -> str:
+    return (
+        _FIND.replace("$SAME", same.format("b", "r"))
+        .replace("$STAYS", same.format("b2", "b"))
+        .replace("$KNOWN", same.format("r2", "r"))
+    )
+
+
+class Moves:
+    """The moves of one comparison; belongs to the state's thread, as the state does."""
+
+    def __init__(self, db: StateFile, granularity_ns: int, places: Places) -> None:
+        self._db = db
+        self._granularity = {"granularity": granularity_ns}
+        self._places = places
+
+    def find(self) -> list[Move]:
+        """The files that have another path on the server than they were agreed on at.
+
+        For after ``State.out_of_step``, which says what is in step. Each path comes once as the
+        old one and once as the new one at most.
+        """
+        counts = "SELECT (SELECT count(*) FROM base) > (SELECT count(*) FROM temp.in_step)"
+        if not self._db.ask(counts)[0][0]:
+            return []
+        self._db.ask("DROP TABLE IF EXISTS temp.moved")
+        self._db.ask(_TABLE)
+        for same in (_BY_FILE, _BY_CONTAINER):
+            self._db.ask(_find(same))
+        rows = self._db.ask("SELECT old, new FROM temp.moved ORDER BY old")
+        return [Move(RelPath(old), RelPath(new)) for old, new in rows]
+
+    def containers(self) -> frozenset[str]:
+        """The ids of all containers that hold a listed file."""
+        sql = "SELECT DISTINCT container_id FROM temp.remote_file"
+        return frozenset(row[0] for row in self._db.ask(sql))
+
+    def without_files(self, folders: Iterable[str]) -> list[str]:
+        """Those of these folders at or below which the server has no file."""
+        sql = """SELECT EXISTS (SELECT 1 FROM temp.remote_file
+            WHERE path > :folder || '/' AND path < :folder || '0')"""
+        return [one for one in folders if not self._db.ask(sql, {"folder": one})[0][0]]
+
+    def spots(self, moves: Iterable[Move]) -> dict[RelPath, Spot]:
+        """What is known of every path in them."""
+        paths = sorted({path for move in moves for path in (move.old, move.new)})
+        found: dict[RelPath, Spot] = {}
+        for at in range(0, len(paths), _PAGE):
+            some = paths[at : at + _PAGE]
+            here = {one.path: one for one in map(self._entry, self._rows(self._here, some))}
+            there = {one.path: one for one in map(to_remote, self._rows(REMOTE_PAGE, some))}
+            agreed = {one.path: one for one in map(to_base, self._rows(BASE_PAGE, some))}
+            found |= {
+                path: Spot(here.get(path), there.get(path), agreed.get(path)) for path in some
+            }
+        return found
+
+    @property
+    def _here(self) -> str:
+        return MAPPED_PAGE if self._places.active else LOCAL_PAGE
+
+    def _entry(self, row: Row) -> LocalEntry:
+        return self._places.entry_of(row) if self._places.active else to_local(row)
+
+    def _rows(self, select: str, paths: list[RelPath]) -> list[Row]:
+        wanted = json.dumps(paths, ensure_ascii=False)
+        sql = f"{select} WHERE path IN (SELECT value FROM json_each(:paths))"  # noqa: S608 - constants
+        return self._db.ask(sql, {**self._granularity, "paths": wanted})

@@ -1,0 +1,135 @@
+"""A scan on its way into the index: what is new, what changed, and what is gone.
+
+Its rule: what was not seen is not gone. A row is dropped only when the whole listing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from fwsync.model import LocalEntry, Unknown
+from fwsync.state_file import PAGE, StateFile
+from fwsync.state_queries import PUT_SCANNED, STAMP_PAGE
+from fwsync.state_rows import Row, ScanSummary, stamp_row
+
+#: Entries of one part of a scan: short enough for others to have the state in between.
+PART: Final = 1000
+
+
+class ScanIntake:
+    """A scan on its way into the index: take batches, then finish, or drop it.
+
+    Rows go in as they come, since a stamp without a hash claims nothing; what vanished
+    goes at the end, when every unknown scope is known.
+    """
+
+    def __init__(self, db: StateFile) -> None:
+        self._db = db
+        self._rows = db.pages(STAMP_PAGE)
+        self._row = next(self._rows, None)
+        self._last = ""
+        self._files = self._bytes = self._new = self._changed = 0
+        self._fresh: list[Row] = []
+        self._vanished: list[Row] = []
+        self._any_vanished = False
+        self._unknown: list[Unknown] = []
+
+    def take(self, listing: Iterable[LocalEntry | Unknown]) -> None:
+        """The next part of the listing: entries sorted, each once, unknown scopes anywhere.
+
+        Raises:
+            ValueError: not sorted, or a path twice.
+        """
+        row = self._row
+        for item in listing:
+            if isinstance(item, Unknown):
+                self._unknown.append(item)
+                continue
+            path = item.path
+            if path <= self._last:
+                raise ValueError(f"{path}: not in order after {self._last}")
+            self._last = path
+            while row is not None and row[0] < path:
+                self._vanished.append(row[:1])
+                row = next(self._rows, None)
+            seen = stamp_row(item)
+            self._files += 1
+            self._bytes += seen[1]
+            if row is None or row[0] != path:
+                self._new += 1
+                self._fresh.append(seen)
+            else:
+                if _is_emptied_unseen(row, seen):
+                    # What a power loss leaves behind, not an edit. The row stays as it
+                    # was, so that the next scan sees the same.
+                    reason = f"is empty, but its time says that it still has {row[1]} bytes"
+                    self._unknown.append(Unknown(path, reason))
+                elif row != seen:
+                    self._changed += 1
+                    self._fresh.append(seen)
+                row = next(self._rows, None)
+            if len(self._fresh) + len(self._vanished) >= PAGE:
+                self._flush()
+        self._row = row
+
+    def take_part(self, listing: Iterator[LocalEntry | Unknown]) -> bool:
+        """Take the next :data:`PART` entries; False: those were the last.
+
+        Raises:
+            ValueError: as :meth:`take`.
+        """
+        part = list(islice(listing, PART))
+        self.take(part)
+        return len(part) == PART
+
+    def finish(self) -> ScanSummary:
+        """The listing is complete: drop the rows of what is gone."""
+        while self._row is not None:
+            self._vanished.append(self._row[:1])
+            self._row = next(self._rows, None)
+            if len(self._vanished) >= PAGE:
+                self._flush()
+        self._flush()
+        return ScanSummary(
+            files=self._files,
+            bytes=self._bytes,
+            new=self._new,
+            changed=self._changed,
+            gone=self._drop_vanished(self._unknown) if self._any_vanished else 0,
+            unknown=tuple(self._unknown),
+        )
+
+    def _flush(self) -> None:
+        if self._vanished and not self._any_vanished:
+            self._any_vanished = True
+            self._db.ask("DROP TABLE IF EXISTS temp.vanished")
+            self._db.ask("CREATE TEMP TABLE vanished (path TEXT PRIMARY KEY) WITHOUT ROWID")
+        if self._fresh or self._vanished:
+            with self._db.change() as db:
+                db.executemany(PUT_SCANNED, self._fresh)
+                if self._vanished:
+                    db.executemany("INSERT INTO temp.vanished VALUES (?)", self._vanished)
+        self._fresh.clear()
+        self._vanished.clear()
+
+    def _drop_vanished(self, unknown: Sequence[Unknown]) -> int:
+        with self._db.change() as db:
+            for item in unknown:
+                if not item.scope:
+                    db.execute("DELETE FROM temp.vanished")
+                # '0' follows '/': from the first to behind the last path below the scope
+                db.execute(
+                    "DELETE FROM temp.vanished WHERE path = :scope"
+                    " OR (path >= :scope || '/' AND path < :scope || '0')",
+                    {"scope": item.scope},
+                )
+            gone = db.execute("DELETE FROM local_file WHERE path IN temp.vanished").rowcount
+            db.execute("DROP TABLE temp.vanished")
+        return gone
+
+
+def _is_emptied_unseen(row: Row, seen: Row) -> bool:
+    """A file with content became one without, and its modification time did not move (S22)."""
+    return bool(seen[1] == 0 < row[1] and seen[2] == row[2])
