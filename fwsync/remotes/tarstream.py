@@ -187,8 +187,8 @@ async def members(chunks: AsyncIterator[bytes]) -> AsyncGenerator[TarMember, Non
         name = header.name if pending.path is None else pending.path
         size = header.size if pending.size is None else pending.size
         kind = _KINDS.get(header.type, Kind.OTHER)
-        if header.type == b"\0" and name.endswith(b"/"):
-            kind = Kind.FOLDER  # before there was a type for them. Source: GNU tar manual
+        if header.type == b"\0" and _is_folders(header, name):
+            kind = Kind.FOLDER
         if kind in _BODILESS:
             size = 0
         elif pending.sparse:
@@ -199,6 +199,17 @@ async def members(chunks: AsyncIterator[bytes]) -> AsyncGenerator[TarMember, Non
         content = _Content(source, size)
         yield TarMember(name.decode("utf-8", "surrogateescape"), size, kind, content)
         await content.finish()
+
+
+def _is_folders(header: _Header, name: bytes) -> bool:
+    """Whether a name is a folder's, as one was told before it had a type.
+
+    Source: GNU tar manual. Readers differ in which of two names decides, and so in where the next
+    header stands.
+    """
+    if name.endswith(b"/") != header.name.endswith(b"/"):
+        raise Damaged("two names for one member, a folder's and a file's")
+    return name.endswith(b"/")
 
 
 async def _read_end(source: _Source, pending: _Pending) -> None:
@@ -290,7 +301,7 @@ def _read_pax(record: bytes, pending: _Pending) -> None:
         end = at + int(digits)
         line = record[blank + 1 : end]
         key, equals, value = line.partition(b"=")
-        if end <= blank or end > len(record) or line[-1:] != b"\n" or not equals:
+        if end <= blank or end > len(record) or line[-1:] != b"\n" or not (key and equals):
             raise Damaged("a PAX record that cannot be read")
         at = end
         value = value[:-1]

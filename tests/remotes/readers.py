@@ -60,11 +60,22 @@ def pythons(data: bytes) -> Seen:
 def is_read_alike(archive: bytes) -> bool:
     """Whether Python's reader goes by the same rules; it has two of its own.
 
-    It takes the field behind the magic for a part of the name in archives of GNU's form too, where
-    it holds times, and a long name as far as its block goes (CPython 3.11, ``TarInfo``).
+    It takes the field behind the magic for a part of the name in every archive, where GNU's form
+    holds times there and older ones hold nothing; and it knows some of GNU's records of holes only,
+    where ours takes each for a hole (CPython 3.11, ``TarInfo``).
     """
+    if b"GNU.sparse." in archive:
+        return False
     for at in range(0, len(archive) - 511, 512):
         block = archive[at : at + 512]
-        if block[257:263] == b"ustar " and block[345:500].strip(b"\0"):
+        if block[257:263] != b"ustar\0" and block[345] and _is_header(block):
             return False
+    return True
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
     return True

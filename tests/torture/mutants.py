@@ -267,6 +267,9 @@ MUTANTS = (
            "    if (said[0] and pending.path is not None) or (said[1] and pending.size is not None)"
            ":\n",
            "    if False:\n", ("tests/remotes/test_tarstream_differential.py",)),
+    Mutant("a folder of old is one by its last name", "remotes/tarstream.py",
+           '    if name.endswith(b"/") != header.name.endswith(b"/"):\n', "    if False:\n",
+           ("tests/remotes/test_tarstream_differential.py",)),
     Mutant("what an archive leaves out is asked of archives for ever", "downloader.py",
            "                if self._missed[path] >= TOGETHER:\n", "                if False:\n",
            ("tests/room/test_downloader_apart.py",)),

@@ -9,6 +9,7 @@ least one case, however small the budget.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -309,7 +311,10 @@ def case_atheris(world: World, number: int) -> None:
         return
     fed = re.search(r"number_of_executed_units: *(\d+)", said)
     if done.returncode or fed is None or int(fed[1]) < LEAST_FED:
-        raise AssertionError(f"exit {done.returncode}: {' '.join(command)}\n{said[-6000:]}")
+        found = [zlib.compress(one.read_bytes()) for one in world.folder.glob("crash-*")]
+        fed_last = "\n".join(base64.b64encode(one).decode() for one in found)
+        told = said[max(said.find("Uncaught Python exception"), len(said) - 6000) :]
+        raise AssertionError(f"exit {done.returncode}: {told}\nfed last, zlib, base64: {fed_last}")
 
 
 def case_mutants(world: World, number: int) -> None:
