@@ -233,6 +233,8 @@ def _header(block: bytes) -> _Header:
             raise Damaged("a header whose checksum is wrong")
     name = _text(block[0:100])
     if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
+        if not name:
+            raise Damaged("a member with the first half of a name")
         name = prefix + b"/" + name
     return _Header(name, _number(block[124:136]), block[156:157])
 

@@ -60,15 +60,16 @@ def pythons(data: bytes) -> Seen:
 def is_read_alike(archive: bytes) -> bool:
     """Whether Python's reader goes by the same rules; it has two of its own.
 
-    It takes the field behind the magic for a part of the name in every archive, where GNU's form
-    holds times there and older ones hold nothing; and it knows some of GNU's records of holes only,
-    where ours takes each for a hole (CPython 3.11, ``TarInfo``).
+    It takes the field behind the magic for a part of the name in every archive, but not for files
+    with holes, where GNU's form holds times there and older ones hold nothing; and it knows some
+    of GNU's records of holes only, where ours takes each for a hole (CPython 3.11, ``TarInfo``).
     """
     if b"GNU.sparse." in archive:
         return False
     for at in range(0, len(archive) - 511, 512):
         block = archive[at : at + 512]
-        if block[257:263] != b"ustar\0" and block[345] and _is_header(block):
+        is_posix = block[257:263] == b"ustar\0" and block[156:157] != tarfile.GNUTYPE_SPARSE
+        if block[345] and not is_posix and _is_header(block):
             return False
     return True
 
