@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from fwsync._version import __version__
 from fwsync.errors import Exit, FwsyncError, UsageError
 from fwsync.flags import taking_flags
+from fwsync.leaving import GOES_ON, IS_CUT, complain, confess, finish, given, stopped_by_user
 from fwsync.model import Mode
 from fwsync.options.arguments import (
     Destination,
@@ -81,7 +82,7 @@ def login(key_file: KeyFile = None, json: JsonLine = False) -> None:
     """Check an API key and store it; it is asked for, or read on standard input."""
     from fwsync import account
 
-    _finish(lambda: account.login(key_file, as_json=json), json)
+    finish(lambda: account.login(key_file, as_json=json), json)
 
 
 @app.command("ls")
@@ -96,9 +97,9 @@ def list_path(
     """List what is at a Flywheel path; without one, the groups."""
     from fwsync import account, one_file
 
-    flags = _given(api_key_file=key_file, patience=patience)
+    flags = given(api_key_file=key_file, patience=patience)
     listing = one_file.list_members if members else account.list_path
-    _finish(lambda: listing(path, flags, config, as_json=json), json)
+    finish(lambda: listing(path, flags, config, as_json=json), json)
 
 
 @app.command()
@@ -139,7 +140,7 @@ def pull(
             one.check(flags, to_stdout=to_stdout, as_json=json, dry_run=dry_run)
             return one_file.pull(one, flags, config, as_json=json)
 
-        _finish(bring, json, stopped=_IS_CUT if to_stdout else _GOES_ON)
+        finish(bring, json, stopped=IS_CUT if to_stdout else GOES_ON)
     _run(Mode.DOWN, destination, project, flags, config, json, dry_run)
 
 
@@ -175,7 +176,7 @@ def watch(
     from fwsync import daemon
 
     told = {**flags, "mode": mode} if mode is not None else flags
-    _finish(lambda: daemon.watch(folder, project, told, config, as_json=json), json)
+    finish(lambda: daemon.watch(folder, project, told, config, as_json=json), json)
 
 
 @plan_app.command("push")
@@ -234,8 +235,8 @@ def status(
     """What is known about a folder: its project, the last run, what waits and why."""
     from fwsync import account
 
-    given = _given(state=state)
-    _finish(lambda: account.status(folder, project, given, config, as_json=json), json)
+    told = given(state=state)
+    finish(lambda: account.status(folder, project, told, config, as_json=json), json)
 
 
 @app.command()
@@ -255,7 +256,7 @@ def verify(
     from fwsync import runs, show
 
     progress = show.for_run(json)
-    _finish(
+    finish(
         lambda: show.report(
             runs.run_verify(folder, project, flags, config, progress=progress, deep=deep),
             as_json=json,
@@ -282,7 +283,7 @@ def cleanup(
     from fwsync import show
 
     progress = show.for_run(json)
-    _finish(
+    finish(
         lambda: show.given_up(
             uploads.run(folder, project, flags, config, progress=progress, only_look=dry_run),
             as_json=json,
@@ -312,8 +313,8 @@ def restore(
 
     wanted = restoring.Wanted(tuple(paths or ()), run or "")
     if only_list or not (paths or run):
-        _finish(lambda: show.in_trash(restoring.listed(folder, wanted), as_json=json), json)
-    _finish(lambda: show.put_back(restoring.restore(folder, wanted), as_json=json), json)
+        finish(lambda: show.in_trash(restoring.listed(folder, wanted), as_json=json), json)
+    finish(lambda: show.put_back(restoring.restore(folder, wanted), as_json=json), json)
 
 
 @app.command()
@@ -377,7 +378,7 @@ def sandbox(
         switches=tuple(switches),
         faults=faults,
     )
-    _finish(lambda: rehearse.sandbox(rehearsal, as_json=json), json)
+    finish(lambda: rehearse.sandbox(rehearsal, as_json=json), json)
 
 
 @app.command()
@@ -389,7 +390,7 @@ def demo(
     """Send real DICOM files to a sandbox, fetch them back, and compare every byte."""
     from fwsync import demo as story
 
-    _finish(lambda: story.run(keep))
+    finish(lambda: story.run(keep))
 
 
 # --- plumbing -------------------------------------------------------------------------------
@@ -401,52 +402,23 @@ def main() -> NoReturn:
     try:
         app()
     except FwsyncError as error:
-        _complain(error)
+        complain(error)
         sys.exit(int(error.exit_code))
     except KeyboardInterrupt:
-        sys.exit(int(_stopped()))
+        sys.exit(int(stopped_by_user()))
     except SystemExit as ended:
         # Ctrl-C while a command is read or imported: typer ends with the code, and no word.
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
-            _stopped()
+            stopped_by_user()
         raise
     except BrokenPipeError:
         # The reader of our output went away (``| head``): that is its right.
         sys.stderr.close()
         sys.exit(int(Exit.DIFFERENCES))
     except Exception as error:  # nobody foresaw it: there is no other place to say so
-        _confess(error)
+        confess(error)
         sys.exit(int(Exit.DEFECT))
     sys.exit(0)
-
-
-def _confess(error: Exception) -> None:
-    """A defect of ours, in two lines; how it came to be is in a file."""
-    from fwsync import defect
-    from fwsync.progress import printable
-
-    file = defect.write_down(error, sys.argv[1:])
-    text = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
-    typer.echo(f"error: internal error, which is a defect of fwsync: {text}", err=True)
-    where = f"with {file}, which says where" if file else "with what stands above"
-    typer.echo(f"hint: what is done stays done; please report it {where}", err=True)
-
-
-def _complain(error: FwsyncError) -> None:
-    from fwsync.progress import printable
-
-    typer.echo(f"error: {printable(error.message)}", err=True)
-    if error.hint:
-        typer.echo(f"hint: {printable(error.hint)}", err=True)
-
-
-def _given(**flags: Any) -> dict[str, Any]:
-    """The flags that were really given: only they override file and environment."""
-    return {
-        name: value
-        for name, value in flags.items()
-        if value is not None and value is not False and value != []
-    }
 
 
 def _is_of_analysis(project: str | None) -> bool:
@@ -494,38 +466,4 @@ def _run(
             raise call_order.explained(error, folder, project) from None
         return show.report(report, as_json=as_json)
 
-    _finish(once, as_json)
-
-
-#: What holds of a command that was stopped by Ctrl-C.
-_GOES_ON: Final = "what is done stays done; the same command goes on from there"
-_IS_CUT: Final = "what went to standard output is not the whole file"
-
-
-def _stopped(so: str = _GOES_ON) -> Exit:
-    typer.echo(f"stopped: {so}", err=True)
-    return Exit.INTERRUPTED
-
-
-def _finish(
-    command: Callable[[], Exit], as_json: bool = False, *, stopped: str = _GOES_ON
-) -> NoReturn:
-    """Run a command and leave with its exit code; a script is told of an error on stdout, too.
-
-    Args:
-        command: gives the code, or raises.
-        as_json: a script reads our output.
-        stopped: what to say after a Ctrl-C.
-    """
-    try:
-        code = command()
-    except KeyboardInterrupt:
-        code = _stopped(stopped)
-    except FwsyncError as error:
-        _complain(error)
-        code = error.exit_code
-        if as_json:
-            from fwsync import show
-
-            show.error(error)
-    raise typer.Exit(int(code))
+    finish(once, as_json)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fwsync import cli
+from fwsync import leaving
 from fwsync.filters import IGNORE_FILE, Bounds, Filters, ignore_rules
 from fwsync.mapping.settings import PlaceSettings, mapping_of
 from fwsync.model import Empty, Mode
@@ -236,7 +236,7 @@ async def test_links_that_are_followed_are_sent_as_what_they_lead_to(
 
 
 def test_a_flag_of_zero_is_a_flag_that_was_given() -> None:
-    given = cli._given(settle_s=0.0, transfers=0, exclude=[], delete_up=False, state=None)
+    given = leaving.given(settle_s=0.0, transfers=0, exclude=[], delete_up=False, state=None)
 
     assert {"settle_s": 0.0, "transfers": 0} == given
     assert isinstance(given["settle_s"], float)
@@ -244,6 +244,6 @@ def test_a_flag_of_zero_is_a_flag_that_was_given() -> None:
 
 
 def test_what_was_not_given_overrides_nothing() -> None:
-    given = cli._given(include=["*.dcm"], delete_up=True, mode="up", layout="")
+    given = leaving.given(include=["*.dcm"], delete_up=True, mode="up", layout="")
 
     assert {"include": ["*.dcm"], "delete_up": True, "mode": "up", "layout": ""} == given

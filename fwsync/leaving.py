@@ -1,0 +1,80 @@
+"""How a command ends: its exit code, and what is said of a failure.
+
+Its rule: every expected failure is two lines on standard error and a code; a script that reads
+JSON is told of it on standard output as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import typer
+
+from fwsync.errors import Exit, FwsyncError
+
+
+def confess(error: Exception) -> None:
+    """A defect of ours, in two lines; how it came to be is in a file."""
+    from fwsync import defect
+    from fwsync.progress import printable
+
+    file = defect.write_down(error, sys.argv[1:])
+    text = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+    typer.echo(f"error: internal error, which is a defect of fwsync: {text}", err=True)
+    where = f"with {file}, which says where" if file else "with what stands above"
+    typer.echo(f"hint: what is done stays done; please report it {where}", err=True)
+
+
+def complain(error: FwsyncError) -> None:
+    """What went wrong and what to do, in two lines."""
+    from fwsync.progress import printable
+
+    typer.echo(f"error: {printable(error.message)}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {printable(error.hint)}", err=True)
+
+
+def given(**flags: Any) -> dict[str, Any]:
+    """The flags that were really given: only they override file and environment."""
+    return {
+        name: value
+        for name, value in flags.items()
+        if value is not None and value is not False and value != []
+    }
+
+
+#: What holds of a command that was stopped by Ctrl-C.
+GOES_ON: Final = "what is done stays done; the same command goes on from there"
+IS_CUT: Final = "what went to standard output is not the whole file"
+
+
+def stopped_by_user(so: str = GOES_ON) -> Exit:
+    """Say what holds after a Ctrl-C."""
+    typer.echo(f"stopped: {so}", err=True)
+    return Exit.INTERRUPTED
+
+
+def finish(
+    command: Callable[[], Exit], as_json: bool = False, *, stopped: str = GOES_ON
+) -> NoReturn:
+    """Run a command and leave with its exit code; a script is told of an error on stdout, too.
+
+    Args:
+        command: gives the code, or raises.
+        as_json: a script reads our output.
+        stopped: what to say after a Ctrl-C.
+    """
+    try:
+        code = command()
+    except KeyboardInterrupt:
+        code = stopped_by_user(stopped)
+    except FwsyncError as error:
+        complain(error)
+        code = error.exit_code
+        if as_json:
+            from fwsync import show
+
+            show.error(error)
+    raise typer.Exit(int(code))
