@@ -165,12 +165,11 @@ def status(
         ended = _ended(known.last.exit_code, under_way=bool(known.holder))
         say(f"last run    {known.last.command}, {ago} ago ({at}), {ended}")
         told = known.last.summary
-        if told.get("halted"):
-            say(f"held        {told['halted']}")
-            say(f"            --accept-deletes {told['plan_id']} lets it through")
         left = int(told.get("skipped", 0)) + int(told.get("conflicts", 0))
         if left and not known.conflicts:
-            say(f"left alone  {plural(left, 'file')}; `fwsync verify` lists what differs")
+            also = f", {known.standoffs:,} in conflict" if known.standoffs else ""
+            where = "`fwsync conflicts` lists these, " if known.standoffs else ""
+            say(f"left alone  {plural(left, 'file')}{also}; {where}`fwsync verify` what differs")
     _tell_waiting(known)
     return code
 
@@ -189,6 +188,7 @@ def _fell_short(exit_code: int | None, *, under_way: bool) -> bool:
 
 def _tell_waiting(known: Status) -> None:
     """What is at work on a folder, and what is left for a run or a person."""
+    _tell_hold(known)
     if known.holder:
         say(f"running     {known.holder}")
     for number, what in (
@@ -201,8 +201,47 @@ def _tell_waiting(known: Status) -> None:
             say(f"waiting     {plural(number, what)}")
     if known.uploads and not known.holder:
         say("            the next run goes on with them; `fwsync cleanup` gives them up")
-    _sample("conflict", [str(path) for path in known.conflicts])
+    _sample("conflict", [f"{one['path']}; yours is {one['copy']}" for one in known.copies])
+    _tell_held(known)
     _sample("problem", [show.problem_line(one.path, one.message) for one in known.problems])
+
+
+def _tell_hold(known: Status) -> None:
+    """What a guard holds, why, and how a person consents to it."""
+    hold = known.hold
+    if hold is None:
+        return
+    counts = (
+        (hold.deletions_here, "here to delete"),
+        (hold.deletions_there, "there to delete"),
+        (hold.overwrites, "to replace"),
+        (hold.others, "to rename or to note as gone"),
+    )
+    what = ", ".join(f"{number:,} {name}" for number, name in counts if number)
+    for guard in hold.guards:
+        say(f"held        {guard['reason']} ({guard['name']})")
+        if guard["hint"]:
+            say(f"            {guard['hint']}")
+    since = datetime.fromtimestamp(hold.since_ns / 1e9, UTC).isoformat(timespec="seconds")
+    say(f"waiting     {what}, since {since}")
+    for path in hold.sample:
+        say(f"  waits: {printable(path)}")
+    say(f"consent     {printable(known.consent)}, with the options of that run")
+
+
+def _tell_held(known: Status) -> None:
+    """The deletions that are remembered and not passed on, and what would carry them out."""
+    if not known.held_first:
+        return
+    gone = {"local": "deleted here", "remote": "deleted on the server"}
+    for path, side in known.held_first:
+        say(f"  held deletion: {printable(path)} ({gone[side]})")
+    if known.held > len(known.held_first):
+        say(f"  … and {known.held - len(known.held_first):,} more; `fwsync verify` lists them")
+    sides = {side for _, side in known.held_first}
+    options = (("--delete-up", "local"), ("--delete-down", "remote"))
+    flags = [flag for flag, side in options if side in sides]
+    say(f"            {' and '.join(flags)} would pass them on")
 
 
 def _sample(kind: str, texts: Sequence[str]) -> None:

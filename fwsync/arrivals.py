@@ -335,7 +335,12 @@ class Landing:
     def _name_new(self, from_fd: int, to_fd: int, part: Part, on_disk: str) -> Outcome:
         try:
             part_name, name = part.name.rpartition("/")[2], on_disk.rpartition("/")[2]
-            stamp = renaming.name_new(from_fd, part_name, to_fd, name)
+            try:
+                stamp = renaming.name_new(from_fd, part_name, to_fd, name)
+            except FileExistsError:
+                if not localfs.clear_folder(to_fd, name):
+                    raise
+                stamp = renaming.name_new(from_fd, part_name, to_fd, name)
         except FileExistsError:
             localfs.look(self._root_fd, on_disk)  # raises if it is no file
             raise SourceChanged(f"{on_disk}: appeared here while it was fetched") from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from fwsync import cli_paths
 from fwsync._version import __version__
 from fwsync.errors import Exit, FwsyncError, UsageError
 from fwsync.flags import taking_flags
@@ -28,12 +29,14 @@ from fwsync.options.arguments import (
     JsonLine,
     Member,
     Members,
+    PlanFile,
     Project,
+    SavedPlan,
     Source,
     ToStdout,
 )
 from fwsync.options.finding import Config, KeyFile, StateFile
-from fwsync.options.helping import set_help
+from fwsync.options.helping import Program, set_help
 from fwsync.options.running import Patience
 from fwsync.options.words import one_of
 
@@ -44,6 +47,7 @@ Flags = Mapping[str, Any]
 
 app = typer.Typer(
     name="fwsync",
+    cls=Program,
     help="Keep a directory tree and a Flywheel project in step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -53,7 +57,8 @@ app = typer.Typer(
     "3 key or permission · 4 held by a guard · 5 remote unavailable · 6 state, lock or space.",
 )
 plan_app = typer.Typer(
-    help="Print what a run would do; nothing is written anywhere.", no_args_is_help=True
+    help="Print what a run would do, or save it for apply; no file is moved or deleted.",
+    no_args_is_help=True,
 )
 app.add_typer(plan_app, name="plan")
 
@@ -184,13 +189,14 @@ def watch(
 def plan_push(
     source: Source,
     project: Project = None,
+    out: PlanFile = None,
     config: Config = None,
     json: Json = False,
     *,
     flags: Flags,
 ) -> None:
     """What a push would do."""
-    _run(Mode.UP, source, project, flags, config, json, dry_run=True)
+    _run(Mode.UP, source, project, flags, config, json, dry_run=True, out=out)
 
 
 @plan_app.command("pull")
@@ -198,13 +204,14 @@ def plan_push(
 def plan_pull(
     project: Fetched = None,
     destination: Destination = None,
+    out: PlanFile = None,
     config: Config = None,
     json: Json = False,
     *,
     flags: Flags,
 ) -> None:
     """What a pull would do."""
-    _run(Mode.DOWN, destination, project, flags, config, json, dry_run=True)
+    _run(Mode.DOWN, destination, project, flags, config, json, dry_run=True, out=out)
 
 
 @plan_app.command("sync")
@@ -212,13 +219,33 @@ def plan_pull(
 def plan_sync(
     folder: Folder,
     project: Project = None,
+    out: PlanFile = None,
     config: Config = None,
     json: Json = False,
     *,
     flags: Flags,
 ) -> None:
     """What a sync would do."""
-    _run(Mode.BOTH, folder, project, flags, config, json, dry_run=True)
+    _run(Mode.BOTH, folder, project, flags, config, json, dry_run=True, out=out)
+
+
+@app.command("apply")
+@taking_flags("apply")
+def apply_plan(
+    file: SavedPlan,
+    config: Config = None,
+    json: Json = False,
+    *,
+    flags: Flags,
+) -> None:
+    """Carry out a saved plan; what does not hold any more is left, and nothing else is done."""
+    from fwsync import applying, show
+
+    progress = show.for_run(json)
+    finish(
+        lambda: show.report(applying.run(file, flags, config, progress=progress), as_json=json),
+        json,
+    )
 
 
 @app.command()
@@ -263,6 +290,31 @@ def verify(
         ),
         json,
     )
+
+
+@app.command("doctor")
+@taking_flags("doctor")
+def check_state(
+    folder: Folder = Path(),
+    project: Project = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Keep the old state under another name, and make a new one by comparing contents; "
+            "no file is moved or deleted.",
+        ),
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+    *,
+    flags: Flags,
+) -> None:
+    """Check what is known of a folder, the key and the server; changes nothing by itself."""
+    from fwsync import doctor
+
+    act = doctor.rebuild if rebuild else doctor.check
+    finish(lambda: act(folder, project, flags, config, as_json=json), json)
 
 
 @app.command()
@@ -315,6 +367,9 @@ def restore(
     if only_list or not (paths or run):
         finish(lambda: show.in_trash(restoring.listed(folder, wanted), as_json=json), json)
     finish(lambda: show.put_back(restoring.restore(folder, wanted), as_json=json), json)
+
+
+cli_paths.register(app)
 
 
 @app.command()
@@ -398,7 +453,7 @@ def demo(
 
 def main() -> NoReturn:
     """Run the command line; every expected failure is two lines and an exit code."""
-    set_help(app, plan_app, plainly=not (os.isatty(1) and os.isatty(2)))
+    set_help(app, plan_app, cli_paths.conflicts_app, plainly=not (os.isatty(1) and os.isatty(2)))
     try:
         app()
     except FwsyncError as error:
@@ -447,6 +502,7 @@ def _run(
     config: Path | None,
     as_json: bool,
     dry_run: bool,
+    out: Path | None = None,
 ) -> None:
     from fwsync import call_order, runs, show
 
@@ -459,7 +515,9 @@ def _run(
             progress.note(slip)
         try:
             if dry_run:
-                planned = runs.run_plan(mode, folder, project, flags, config, progress=progress)
+                planned = runs.run_plan(
+                    mode, folder, project, flags, config, progress=progress, out=out
+                )
                 return show.plan(planned, as_json=as_json)
             report: Report = runs.run(mode, folder, project, flags, config, progress=progress)
         except UsageError as error:

@@ -70,6 +70,10 @@ class Arguments(dict[str, object]):
     """Flags that a program gave: arguments of a function, and no flags to whoever wrote it."""
 
 
+class Recorded(dict[str, object]):
+    """Settings as a saved plan has them: they are all there is, whatever is set by now."""
+
+
 class _Origin(NamedTuple):
     key: str  #: as the user wrote it
     place: str  #: the file, the variable or the flag
@@ -78,6 +82,8 @@ class _Origin(NamedTuple):
 #: Places that speak of one run, and not of all.
 _LINE, _CALL = "the command line", "the call"
 
+_PLAN = "the saved plan"
+
 
 @dataclass(frozen=True, slots=True)
 class Origins:
@@ -85,6 +91,7 @@ class Origins:
 
     by_name: Mapping[str, _Origin] = field(default_factory=dict, compare=False)
     in_flags: bool = field(default=False, compare=False)  #: whoever reads it writes flags
+    given: Mapping[str, object] = field(default_factory=dict, compare=False)  #: as it was written
 
 
 class Profile(BaseModel):
@@ -152,8 +159,14 @@ class Settings(BaseSettings, PlaceKeys, SelectionKeys):
     max_delete: Annotated[DeleteCap, BeforeValidator(parse_delete_cap)] = Field(
         DeleteCap(100, 50.0), description='a number, a percentage, or both: "100", "50%", "100,50%"'
     )
+    max_delete_container: Annotated[DeleteCap, BeforeValidator(parse_delete_cap)] | None = Field(
+        None, description='a number, a percentage, or both: "20", "50%", "20,50%"'
+    )
     trash_days: Annotated[int, BeforeValidator(no_bool)] = Field(
         30, description="a number of days; 0 keeps for ever", ge=0, le=36500
+    )
+    history_days: Annotated[int, BeforeValidator(no_bool)] = Field(
+        400, description="a number of days; 0 keeps for ever", ge=0, le=36500
     )
     include: Patterns = Field((), description=PATTERNS)
     exclude: Patterns = Field((), description=PATTERNS)
@@ -211,6 +224,14 @@ class Settings(BaseSettings, PlaceKeys, SelectionKeys):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is passed: the process's environment is read by nobody unasked."""
         return (init_settings,)
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """What was really set, anywhere, by the names of the fields; as it was written there.
+
+        Paths are absolute. :class:`Recorded` of these gives the same settings again.
+        """
+        return self._origins.given
 
     def called(self, name: str) -> str:
         """A setting as whoever gave it wrote it: ``--no-subjects``, ``no_subjects``.
@@ -274,7 +295,8 @@ def load_settings(
 
     Args:
         flags: from the command line, or :class:`Arguments` of a call, by the names of the
-            fields or of the flags; None and empty lists count as not given.
+            fields or of the flags; None and empty lists count as not given. With
+            :class:`Recorded`, neither a file nor the environment is read.
         config_file: from ``--config``; must be there.
         env: the environment.
         cwd: what relative paths in flags and the environment are relative to.
@@ -283,12 +305,7 @@ def load_settings(
         UsageError: a setting is unknown or cannot be used, or the file cannot be read.
     """
     origins: dict[str, _Origin] = {}
-    file = _find_file(config_file, env, cwd)
-    layers = (
-        _from_file(file, env, origins) if file is not None else {},
-        _from_environment(env, cwd, origins),
-        _from_flags(flags, env, cwd, origins),
-    )
+    layers = _layers(flags, config_file, env, cwd, origins)
 
     class Sourced(Settings):
         @classmethod
@@ -301,11 +318,30 @@ def load_settings(
         settings = Settings.model_construct(**dict(Sourced()))
     except ValidationError as error:
         raise _usage_error(error, origins) from None
-    settings._origins = Origins(origins, in_flags=not isinstance(flags, Arguments))
+    given = {name: value for layer in layers for name, value in layer.items()}
+    settings._origins = Origins(origins, not isinstance(flags, Arguments), given)
     return settings
 
 
 # ------------------------------------------------------------------------------ the sources
+
+
+def _layers(
+    flags: Mapping[str, object],
+    config_file: Path | None,
+    env: Mapping[str, str],
+    cwd: Path,
+    origins: dict[str, _Origin],
+) -> tuple[dict[str, object], ...]:
+    """What is set where, each overriding the one before."""
+    if isinstance(flags, Recorded):
+        return (_from_flags(flags, env, cwd, origins),)
+    file = _find_file(config_file, env, cwd)
+    return (
+        _from_file(file, env, origins) if file is not None else {},
+        _from_environment(env, cwd, origins),
+        _from_flags(flags, env, cwd, origins),
+    )
 
 
 def _find_file(named: Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
@@ -362,6 +398,8 @@ def _from_flags(
             continue
         if isinstance(flags, Arguments):
             origin = _Origin(key, _CALL)
+        elif isinstance(flags, Recorded):
+            origin = _Origin(key, _PLAN)
         else:
             origin = _Origin(flag_of(key), _LINE)
         _take(values, key, value, origin, origins, cwd, env)

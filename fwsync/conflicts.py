@@ -16,6 +16,12 @@ from fwsync.state import State
 #: The file in which the copies of a root are noted, a JSON text a line.
 _COPIES = "copies"
 
+#: Bytes of a name, at most; file systems agree on that.
+_NAME_BYTES = 255
+
+#: Names that are tried for a copy: more in one second are a disk that answers with errors.
+_TRIES = 1000
+
 
 def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: str) -> RelPath:
     """The copy's path: of an earlier try that did not get to its end, or a free one.
@@ -26,21 +32,39 @@ def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: s
         path: the file in conflict.
         on_disk: the same, as the file system spells it.
         host: this machine's name, for people who share the project.
+
+    Raises:
+        FileProblem: the disk has no name for it.
     """
     recorded = {one.copy_path for one in state.conflicts() if one.path == path}
     for copy in sorted(recorded):
         if localfs.is_free(root_fd, copy) or renaming.are_one_file(root_fd, on_disk, copy):
             return copy
     folder, slash, name = path.rpartition("/")
-    stem, dot, suffix = name.partition(".")
+    for copy in sorted(noted_copies(root_fd)):  # the state that had it on record may be lost
+        beside = copy.rpartition("/")[0] == folder
+        if beside and renaming.are_one_file(root_fd, on_disk, copy):
+            return copy
     at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    number = 0
-    while True:
+    for number in range(_TRIES):
         mark = f"fwsync-conflict-{at}-{host}" + (f"-{number}" if number else "")
-        copy = RelPath(f"{folder}{slash}{stem}.{mark}{dot}{suffix}")
+        copy = RelPath(f"{folder}{slash}{_marked(name, mark)}")
         if copy not in recorded and localfs.is_free(root_fd, copy):
             return copy
-        number += 1
+    raise FileProblem(f"{path}: no name is free for a copy of it beside it")
+
+
+def _marked(name: str, mark: str) -> str:
+    """The name with a mark after its stem, and no longer than a disk allows.
+
+    What is too long loses the end of its stem; a name that is nearly all ending loses that.
+    """
+    stem, dot, suffix = name.partition(".")
+    ending = f".{mark}{dot}{suffix}"
+    if len(os.fsencode(ending)) >= _NAME_BYTES:
+        stem, ending = name, f".{mark}"
+    room = _NAME_BYTES - len(os.fsencode(ending))
+    return os.fsencode(stem)[:room].decode("utf-8", "ignore") + ending
 
 
 def note_copy(root_fd: int, copy: RelPath) -> None:
@@ -49,7 +73,12 @@ def note_copy(root_fd: int, copy: RelPath) -> None:
     The state keeps conflicts too, but a state can be deleted, and a root may have several:
     a copy must not be taken for a user's new file by any of them.
     """
-    line = json.dumps(copy).encode() + b"\n"
+    _note(root_fd, copy, copy)
+
+
+def _note(root_fd: int, copy: RelPath, told: object) -> None:
+    # What was torn off by a power failure must not spoil this line.
+    line = b"\n" + json.dumps(told).encode() + b"\n"
     try:
         with localfs.folder(root_fd, RESERVED, create=True) as folder_fd:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -64,8 +93,13 @@ def note_copy(root_fd: int, copy: RelPath) -> None:
         raise localfs.local_problem(copy, "cannot be noted as a copy", error) from None
 
 
+def release_copy(root_fd: int, copy: RelPath) -> None:
+    """Write down that a copy is the user's own file from now on: it goes up. Blocks."""
+    _note(root_fd, copy, {"released": copy})
+
+
 def noted_copies(root_fd: int) -> frozenset[RelPath]:
-    """All copies that were ever noted for this root. Blocks."""
+    """All copies that were ever noted for this root, without those that were released. Blocks."""
     try:
         file_fd = localfs.open_regular(root_fd, f"{RESERVED}/{_COPIES}")
     except FileProblem:
@@ -75,7 +109,11 @@ def noted_copies(root_fd: int) -> frozenset[RelPath]:
     found: set[RelPath] = set()
     for line in lines:
         with contextlib.suppress(ValueError):  # the last one, torn by a power loss
-            found.add(RelPath(str(json.loads(line))))
+            told = json.loads(line)
+            if isinstance(told, dict):
+                found.discard(RelPath(str(told.get("released"))))
+            else:
+                found.add(RelPath(str(told)))
     return frozenset(found)
 
 

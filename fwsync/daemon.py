@@ -26,6 +26,7 @@ from fwsync.errors import (
     StateDamaged,
     StateTooNew,
     Unavailable,
+    UsageError,
 )
 from fwsync.filesystems import filesystem_of
 from fwsync.hints import Hints
@@ -38,6 +39,9 @@ from fwsync.settle import EMPTY, PARTIAL_NAMES, Fingerprint, Settler, include
 
 #: After a failure that may pass, the first wait and the longest, in seconds.
 RETRY_FIRST_S, RETRY_MOST_S = 5.0, 300.0
+
+#: The longest wait for a root that is gone, in seconds: looking for it costs the server nothing.
+ROOT_MOST_S = 30.0
 
 #: How long running transfers may take to end after the first signal, in seconds. Below
 #: systemd's own 90, after which it kills.
@@ -89,15 +93,30 @@ async def _watch(
             partial_names=PARTIAL_NAMES,
         )
 
-    async with _signals(progress) as signals, contextlib.AsyncExitStack() as stack:
-        session = await signals.unless_stopped(_open_patiently(stack, opening, progress))
-        if session is None:
-            return signals.code
-        daemon = Daemon(session, progress)
-        signals.on_stop = session.engine.stop
-        await daemon.run(signals.stop)
-        if as_json:
-            show.report(daemon.total, as_json=True, code=signals.code)
+    total = Report(command="watch")
+    away = False
+    async with _signals(progress) as signals:
+        while True:
+            async with contextlib.AsyncExitStack() as stack:
+                opened = _open_patiently(stack, opening, progress, away=away)
+                session = await signals.unless_stopped(opened)
+                if session is None:
+                    break
+                if away:
+                    progress.note(f"{folder}: is back")
+                daemon = Daemon(session, progress)
+                daemon.total = total
+                signals.on_stop = session.engine.stop
+                try:
+                    await daemon.run(signals.stop)
+                except Halted as error:  # the root: what a guard holds is told, and no error
+                    away = True
+                    progress.note(f"waiting: {error.message} ({error.hint})")
+            await _first(signals.stop.wait(), asyncio.sleep(RETRY_FIRST_S if away else 0))
+            if signals.stop.is_set():
+                if as_json:
+                    show.report(total, as_json=True, code=signals.code)
+                break
     # Also after a second signal, which ends the block above by a cancellation.
     return signals.code
 
@@ -106,17 +125,28 @@ async def _open_patiently(
     stack: contextlib.AsyncExitStack,
     opening: Callable[[], AbstractAsyncContextManager[Session]],
     progress: Progress,
+    *,
+    away: bool,
 ) -> Session:
-    """A session, however long the server stays away (F21); says once that it waits."""
-    wait_s = 0.0
+    """A session, however long the server stays away (F21); says once that it waits.
+
+    Args:
+        away: the root was there and is gone, as a disk that was unmounted: it may come back
+            (F75). A root that is not there at the start is an error.
+    """
+    wait_s = 0.0  # the first try is made at once
+    most_s = ROOT_MOST_S if away else RETRY_MOST_S
     while True:
         try:
             return await stack.enter_async_context(opening())
         except Unavailable as error:
             if not wait_s:
                 progress.note(f"waiting for the server: {error.message}")
-            wait_s = min(RETRY_MOST_S, max(RETRY_FIRST_S, wait_s * 2))
-            await asyncio.sleep(wait_s)
+        except (Halted, UsageError):
+            if not away:
+                raise
+        wait_s = min(most_s, max(RETRY_FIRST_S, wait_s * 2))
+        await asyncio.sleep(wait_s)
 
 
 class _Signals:
@@ -192,6 +222,8 @@ class Daemon:
         self._again_s = 0.0  #: until what may pass is tried again; 0: with the next rescan
         self._listed_at = self._rescanned_at = float("-inf")
         self._told: set[Problem] = set()
+        self._told_notes: list[str] = []
+        self._told_hold = ("", "")
         self._offline_since: float | None = None
         self._is_full = False  # what comes down waits for space, and what goes up does not
         self.total = Report(command="watch")
@@ -308,7 +340,9 @@ class Daemon:
                 self._progress.note(f"problem: {problem.path}: {problem.message}")
         self._told = set(report.problem_list)
         for note in report.notes:
-            self._progress.note(note)
+            if note not in self._told_notes:
+                self._progress.note(note)
+        self._told_notes = report.notes
         if any(problem.retryable for problem in report.problem_list):
             self._again_s = min(self._rescan_s, max(RETRY_FIRST_S, self._again_s * 2))
         else:
@@ -322,12 +356,13 @@ class Daemon:
         did = ", ".join(f"{number:,} {what}" for number, what in moved if number)
         if did:
             self._progress.note(f"{did}, {size_text(report.bytes)} in {report.seconds:.1f} s")
-        if report.halted:
+        if report.halted and (report.halted, report.plan_id) != self._told_hold:
             command = COMMANDS[self._session.mode]
             self._progress.note(
                 f"held: {report.halted}; to consent, stop this and run "
                 f"`fwsync {command} … --accept-deletes {report.plan_id}`"
             )
+        self._told_hold = (report.halted, report.plan_id)
         _add(self.total, report)
 
 
@@ -350,7 +385,7 @@ def _add(total: Report, one: Report) -> None:
         setattr(total, name, getattr(total, name) + getattr(one, name))
     for name in (
         "root", "remote", "skipped", "conflicts", "requests", "seconds", "peak_memory", "files",
-        "halted", "plan_id", "deferred", "difference_list", "problem_list", "conflict_list",
-        "notes",
+        "halted", "guards", "waiting", "plan_id", "deferred", "difference_list", "problem_list",
+        "conflict_list", "notes",
     ):  # fmt: skip
         setattr(total, name, getattr(one, name))

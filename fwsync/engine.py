@@ -9,36 +9,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fwsync import conflicts, dataset, extras_noted, leftovers, localfs, scanner
+from fwsync import conflicts, dataset, extras_noted, holds, leftovers, resolutions, roots, scanner
 from fwsync.comparing import Comparer
 from fwsync.errors import (
     Halted,
 )
 from fwsync.executor import PARTS, Executor, Policy, View
 from fwsync.filters import Filters
+from fwsync.guards import GuardFacts, all_times_shifted
 from fwsync.layout import Layout, Unmappable
+from fwsync.left_out import LeftOut
 from fwsync.leftovers import Leftovers
+from fwsync.listing import Listed, take_listing
 from fwsync.model import (
     Decision,
     LocalEntry,
     Mode,
     Problem,
     RelPath,
-    RemoteEntry,
     Report,
     Unknown,
     Verb,
 )
 from fwsync.moving import with_moves
+from fwsync.moving_up import finish_moves, with_moves_up
+from fwsync.out_of_scope import keeping, meet_anew
 from fwsync.placing import Placer, Placing
-from fwsync.plan import GuardFacts, Plan, make_plan
-from fwsync.ports import Remote, RemoteReader
+from fwsync.plan import Plan, make_plan
+from fwsync.ports import Movable, Remote, RemoteReader
 from fwsync.progress import Progress
 from fwsync.reconcile import Rules, reconcile
 from fwsync.selection import Missed
@@ -58,15 +61,6 @@ class _Deferred:
 
     folders: frozenset[RelPath] = frozenset()
     files: tuple[Unknown, ...] = ()
-
-
-@dataclass(slots=True)
-class _Listed:
-    """What came of a listing, beside the rows that are in the state."""
-
-    files: int = 0
-    fits: bool = False  #: some file is one that the patterns ask for
-    unknown: list[Unknown] = field(default_factory=list)
 
 
 class Engine:
@@ -102,6 +96,7 @@ class Engine:
         self._root_fd = root_fd
         self._state = state
         self._reader = reader
+        self._writer = writer
         self._layout = layout
         self._policy = policy
         self._filters = policy.ignore or Filters()
@@ -120,12 +115,15 @@ class Engine:
             check_root=self._check_root,
         )
         self._acting = False
+        self._root_id: str | None = None  # of its marker; None: not read yet; empty: it has none
         self._was_cut = False  # the last cycle did not do all that it began
         self._agreed_out = 0  # files that a selection leaves out
+        self._agreed = 0  # all others that were agreed on
+        self._listed_ns = 0  # the newest time that the listing has
+        self._made = Plan(())  # the last plan, before others have had their say
         self._seen_ns = 0  # when the scan began: what is of age is so for a whole cycle
-        self._told_left_out: frozenset[Unknown] = frozenset()
+        self._left_out = LeftOut(self._filters, policy.rules.mode, progress.note)
         self._told_missed: tuple[Missed, ...] = ()
-        self._told_kept: frozenset[RelPath] = frozenset()
         self._told_unfinished: frozenset[Problem] = frozenset()
         self._unsettled: frozenset[tuple[RelPath, object]] = frozenset()
 
@@ -139,12 +137,25 @@ class Engine:
         started = time.monotonic()
         if self._was_cut:
             await self._finish_packs()
+        if isinstance(self._writer, Movable):
+            for problem in await finish_moves(self._writer, self._state):
+                self._progress.note(f"{problem.path}: {problem.message}")
         view = await self.look(settle)
         self._acting = self._was_cut = True
+        held = holds.remaining(self._made, view.plan)
+        await self._state.call(
+            lambda state: holds.keep(
+                state, held, self._policy.rules.mode, self._agreed, is_whole=not view.unlisted
+            )
+        )
         try:
             report = await self.carry_out(view)
+            await self._mark_server(view)
             await self._describe(report)
-            await self._state.call(self._close_conflicts)
+            edited = await self._state.call(
+                lambda state: resolutions.close_gone(state, self._root_fd, is_held=bool(held.held))
+            )
+            report.difference_list += edited
             if goes_on:
                 await self._see_what_came(report)
                 self._unsettled = await self._state.call(self._news, view.local_unknown)
@@ -161,6 +172,13 @@ class Engine:
             if problem not in self._told_unfinished:
                 self._progress.note(f"{problem.path}: {problem.message}")
         self._told_unfinished = frozenset(problems)
+
+    async def _mark_server(self, view: View) -> None:
+        """Remember how new the server's newest file is, if all of it was seen."""
+        is_held = holds.remaining(self._made, view.plan).held
+        if not is_held and not view.unlisted and self._policy.reach is None:
+            newest_ns = max(self._listed_ns, self._executor.newest_ns)
+            await self._state.call(holds.mark_server, newest_ns)
 
     async def _describe(self, report: Report) -> None:
         """A tree that is curated says what it is; where nothing comes down, nothing is written."""
@@ -226,12 +244,6 @@ class Engine:
             if one.verb is Verb.UPLOAD or (one.base is not None and not one.base.held)
         )
 
-    def _close_conflicts(self, state: State) -> None:
-        """A conflict whose copy the user has removed, or moved elsewhere, is settled (S34)."""
-        for one in state.conflicts():
-            if localfs.is_free(self._root_fd, one.copy_path):
-                state.close_conflict(one.id)
-
     def _scope(self, state: State) -> Callable[[RelPath], bool]:
         """What takes part: not filtered out, and no copy that a conflict left."""
         copies = {one.copy_path for one in state.conflicts()}
@@ -281,10 +293,24 @@ class Engine:
                 f"{self._root}: is another folder than the one this run began with",
                 hint="see that the right disk is mounted there, and start again",
             )
+        if self._root_id is None:
+            self._root_id = roots.root_id(self._root) or ""
+        if why := roots.check_marker(self._root, self._root_id):
+            raise Halted(why, hint="see that the right disk is mounted there, and start again")
 
     def stop(self) -> None:
         """Start no further batch; those under way go on to their end."""
         self._executor.stopping = True
+
+    @property
+    def policy(self) -> Policy:
+        """What its runs may do; the filters are as the last scan has found them."""
+        return self._policy
+
+    @property
+    def layout(self) -> Layout:
+        """How paths and labels belong together."""
+        return self._layout
 
     @property
     def is_acting(self) -> bool:
@@ -308,8 +334,12 @@ class Engine:
             await self._policy.before_listing()
             listing = await self._list()
             await self._state.call(_compare_packs, deflates=self._policy.deflates)
+        self._waits, self._listed_ns = bool(deferred.folders), listing.newest_ns
         await self._select(listing)
-        unread = await self._hash_what_must_be_compared({one.scope for one in placing.unknown})
+        out = {one.scope for one in placing.unknown}
+        unread = await self._hash_what_must_be_compared(out)
+        if await self._state.call(meet_anew, self._filters):
+            unread += await self._hash_what_must_be_compared(out | {one.scope for one in unread})
         local_unknown = [*placing.unknown, *unread]
         plan, unmappable = await self._state.call(
             self._make_plan, local_unknown, listing.unknown, listing.files
@@ -321,29 +351,26 @@ class Engine:
             plan, unmappable = await self._state.call(
                 self._make_plan, local_unknown, listing.unknown, listing.files, left
             )
+        self._made = plan
         plan, objections = await self._policy.review(plan)
         if plan.held and self._policy.accept:
             self._progress.note(
                 f"--accept-deletes {self._policy.accept}: is not the id of this plan, which is "
                 f"{plan.plan_id}; an id goes with exactly what would be deleted or overwritten"
             )
-        left_out = [one for one in scan.unknown if one.expected]
-        hiding = await self._state.call(_hiding, left_out)
-        self._tell_left_out([one for one in left_out if one not in hiding])
-        kept = await self._state.call(self._kept)
-        self._tell_kept(kept)
+        retimed = await self._state.call(lambda state: state.numbers.take_retimed())
+        if said := all_times_shifted(retimed, self._agreed):
+            self._progress.note(said)
+        problems, not_sent = await self._left_out.tell(self._state, scan.unknown)
         if self._placer is not None:
             self._placer.tell_left_out(self._progress.note)
-        problems = [
-            Problem(one.scope, f"{one.reason}; what belongs here is left alone") for one in hiding
-        ]
         problems += [
             # What could not be seen may be seen the next time.
-            Problem(one.scope or ".", one.reason, retryable=True)
+            Problem(one.scope or ".", one.reason, one.hint, retryable=True)
             for one in (*scan.unknown, *unread, *listing.unknown)
             if not one.expected
         ]
-        problems += await self._state.call(lambda state: list(self._not_sent(state, kept)))
+        problems += not_sent
         return View(
             plan,
             (*problems, *placing.problems, *unmappable, *objections),
@@ -353,7 +380,7 @@ class Engine:
             tuple(listing.unknown),
         )
 
-    async def _select(self, listing: _Listed) -> None:
+    async def _select(self, listing: Listed) -> None:
         """Leave out what the listing would not have had: it is neither gone nor new."""
         missed = self._filters.missed if self._asks_for_some and not listing.fits else ()
         if self._policy.reach is not None:
@@ -370,48 +397,7 @@ class Engine:
         """True where it can be told from the listing alone if the patterns fit nothing."""
         return self._policy.rules.mode is Mode.DOWN and self._placer is None
 
-    def _tell_left_out(self, unknown: Sequence[Unknown]) -> None:
-        """Say once what is left out on purpose: links are never followed, nor read as gone."""
-        left_out = frozenset(unknown)
-        if left_out and left_out != self._told_left_out:
-            first = min(left_out, key=lambda one: one.scope)
-            self._progress.note(f"left out: {first.scope} {first.reason}{_and_others(left_out)}")
-        self._told_left_out = left_out
-
-    def _kept(self, state: State) -> dict[RelPath, RelPath]:
-        """The packs that stay as they are since a filter took a file of theirs, with that file."""
-        if self._filters.idle or not state.places.active:
-            return {}
-        return {
-            one.path: one.source
-            for one in state.places.losses()
-            if not self._filters.is_in(one.source)
-        }
-
-    def _not_sent(self, state: State, kept: abc.Mapping[RelPath, RelPath]) -> Iterator[Problem]:
-        """What is new in packs that stay as they are: whoever waits for it there must know."""
-        if self._policy.rules.mode is Mode.DOWN:
-            return
-        for path, source in kept.items():
-            if new := state.places.new_count(path):
-                files = "1 new file of it is" if new == 1 else f"{new:,} new files of it are"
-                yield Problem(
-                    path,
-                    f"{files} not sent: {source} in it is filtered out, so it stays as it is there",
-                    "let the filter pass that file; or move it away, and run without the filter",
-                )
-
-    def _tell_kept(self, kept: abc.Mapping[RelPath, RelPath]) -> None:
-        """Say once that what is new in such packs is not sent."""
-        if kept and kept.keys() != self._told_kept:
-            path = min(kept)
-            others = f"; and {len(kept) - 1:,} more packs like it" if len(kept) > 1 else ""
-            self._progress.note(
-                f"left as it is there: {path}, since {kept[path]} in it is filtered out{others}"
-            )
-        self._told_kept = frozenset(kept)
-
-    async def _see_both(self) -> tuple[ScanSummary, _Listed]:
+    async def _see_both(self) -> tuple[ScanSummary, Listed]:
         """Scan and list side by side: one waits for the disk, the other for the network."""
         async with workers() as group:
             scan = group.create_task(self._scan_in_parts())
@@ -435,29 +421,8 @@ class Engine:
         walked = scanner.walk(self._root_fd, ignore=self._filters, follow=follow)
         return state.extras.scanned.pass_over(walked, extras_noted.noted(self._root_fd))
 
-    async def _list(self) -> _Listed:
-        listed = _Listed()
-        await self._state.call(State.start_listing)
-        async for page in self._reader.entries():
-            listed.unknown += [one for one in page if isinstance(one, Unknown)]
-            entries = [one for one in page if isinstance(one, RemoteEntry)]
-            listed.files += len(entries)
-            listed.fits = listed.fits or self._filters.asks_for_any(one.path for one in entries)
-            try:
-                await self._state.call(State.take_listing, entries)
-            except ValueError:
-                listed.unknown += await self._take_one_by_one(entries)
-        return listed
-
-    async def _take_one_by_one(self, entries: Sequence[RemoteEntry]) -> list[Unknown]:
-        """Take a page in which a path comes twice: it was replaced while the pages were read."""
-        twice: list[Unknown] = []
-        for entry in entries:
-            try:
-                await self._state.call(State.take_listing, [entry])
-            except ValueError:
-                twice.append(Unknown(entry.path, "was replaced while the server listed it"))
-        return twice
+    async def _list(self) -> Listed:
+        return await take_listing(self._state, self._reader, self._filters)
 
     async def _hash_what_must_be_compared(self, unknown: Set[RelPath]) -> list[Unknown]:
         bounds = self._policy.bounds
@@ -465,7 +430,7 @@ class Engine:
             self._state,
             self._root,
             self._root_fd,
-            renames=self._policy.rules.delete_up,
+            renames=self._policy.rules.mode is not Mode.DOWN,
             leaves_out=lambda entry: bounds.leave_out_file(entry, self._seen_ns),
         ).hash_all(unknown)
 
@@ -477,7 +442,6 @@ class Engine:
         remote_files: int,
         left: Leftovers | None = None,
     ) -> tuple[Plan, list[Problem]]:
-        counts = state.counts()
         problems: list[Problem] = []
         rules, in_scope = self._policy.rules, self._scope(state)
         decisions: Iterable[Decision] = reconcile(
@@ -486,6 +450,7 @@ class Engine:
             unknown_local=local,
             unknown_remote=remote,
             in_scope=in_scope,
+            choices=state.standoffs.choices(),
         )
         decisions = with_moves(
             state,
@@ -495,19 +460,40 @@ class Engine:
             in_scope=in_scope,
             selects=self._policy.reach is not None,
         )
+        if isinstance(self._reader, Movable):
+            decisions = with_moves_up(
+                state,
+                decisions,
+                rules=rules,
+                unknown=(local, remote),
+                in_scope=in_scope,
+                selects=self._policy.reach is not None,
+                waits=self._waits,
+            )
+        decisions = keeping(decisions, self._root, self._root_fd, self._filters)
         decisions = left.adopted(decisions) if left is not None else decisions
         plan = make_plan(
             self._placed(state, self._in_bounds(decisions, problems), problems),
-            guards=GuardFacts(
-                base_files=counts["files"] - self._agreed_out,
-                local_files=state.places.count() if self._placer else counts["indexed"],
-                remote_files=remote_files,
-            ),
+            guards=self._facts(state, remote_files, is_whole=not remote),
             limits=self._policy.limits,
             accept=self._policy.accept,
             identity=f"{self._root} {self._reader!r}",
         )
         return plan, problems
+
+    def _facts(self, state: State, remote_files: int, *, is_whole: bool) -> GuardFacts:
+        """What the guards must know, for after ``State.out_of_step``."""
+        counts = state.counts()
+        self._agreed = counts["files"] - self._agreed_out
+        return holds.facts(
+            state,
+            agreed=self._agreed,
+            local_files=state.places.count() if self._placer else counts["indexed"],
+            remote_files=remote_files,
+            newest_ns=self._listed_ns,
+            limits=self._policy.limits,
+            is_whole=is_whole and self._policy.reach is None,
+        )
 
     def _placed(
         self, state: State, decisions: Iterable[Decision], problems: list[Problem]
@@ -520,7 +506,7 @@ class Engine:
                 if self._placer.takes(state, decision, problems):
                     yield self._without_loss(state, _explained(state, decision))
                 continue
-            if decision.verb is Verb.UPLOAD and decision.remote is None:
+            if _makes_a_place(decision):
                 place = self._layout.address_of(decision.path)
                 if isinstance(place, Unmappable):
                     problems.append(Problem(decision.path, place.reason, place.hint))
@@ -549,6 +535,12 @@ class Engine:
         return await self._executor.carry_out(view)
 
 
+def _makes_a_place(decision: Decision) -> bool:
+    """Does it bring a file to where the server has none?"""
+    is_new = decision.verb is Verb.UPLOAD and decision.remote is None
+    return is_new or decision.verb is Verb.RENAME_REMOTE
+
+
 def _compare_packs(state: State, *, deflates: bool) -> None:
     """After the listing; where the places are known already, they are worked out again."""
     state.places.deflates = deflates
@@ -565,17 +557,6 @@ def _explained(state: State, decision: Decision) -> Decision:
     return replace(decision, rule=f"{known[0].rule}{more}")
 
 
-def _and_others(left_out: Set[Unknown]) -> str:
-    """How many there are beside the one that is named, and what can be said of all of them."""
-    more = len(left_out) - 1
-    if not more:
-        return ""
-    if len({one.reason for one in left_out}) == 1:
-        return f", and {more:,} more like it"
-    what = "is no regular file" if more == 1 else "are no regular files"
-    return f", and {more:,} more that {what}"
-
-
 def _deferred(state: State, settle: Settle) -> _Deferred:
     folders = settle(state.files())
     if not folders:
@@ -589,8 +570,3 @@ def _deferred(state: State, settle: Settle) -> _Deferred:
 
 def _folder_of(path: str) -> RelPath:
     return RelPath(path.rpartition("/")[0])
-
-
-def _hiding(state: State, unknown: Sequence[Unknown]) -> list[Unknown]:
-    """Those of the scopes in whose place the server has, or both had, a file."""
-    return [one for one in unknown if state.knows_below(one.scope)]

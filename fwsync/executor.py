@@ -10,11 +10,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
-from fwsync import conflicts, renaming, trash
+from fwsync import conflicts, localfs, renaming, trash
 from fwsync.arrivals import Landing
 from fwsync.audit import AuditLog
 from fwsync.deid import Deid
@@ -31,7 +32,6 @@ from fwsync.filters import Bounds, Filters
 from fwsync.landing import Target, Where, where_it_stands
 from fwsync.limits import FILE_WORTH, Climb, within
 from fwsync.model import (
-    ConflictPolicy,
     Decision,
     LocalEntry,
     Mode,
@@ -43,17 +43,19 @@ from fwsync.model import (
     Verb,
 )
 from fwsync.moving import Mover
+from fwsync.moving_up import MoverUp
 from fwsync.pieces import forget_stale
 from fwsync.plan import DeleteLimits, Plan
-from fwsync.ports import Remote, RemoteReader
+from fwsync.ports import Movable, Remote, RemoteReader
 from fwsync.progress import SAMPLE_S, Progress
-from fwsync.reconcile import Rules
+from fwsync.reconcile import Rules, keeps_both
 from fwsync.recorder import Recorder
 from fwsync.roots import RESERVED
+from fwsync.safekeeping import Safekeeping
 from fwsync.selection import Reach
 from fwsync.sources import Describe, say_nothing
 from fwsync.space import Space, worst
-from fwsync.state import State, StateThread
+from fwsync.state import Circumstances, State, StateThread
 from fwsync.threads import crew, in_thread, workers
 from fwsync.unpacking.aside import drop_receipts
 from fwsync.unpacking.packs import discard_pack
@@ -75,7 +77,7 @@ _NO_ACT = frozenset({Verb.ADOPT, Verb.FORGET, Verb.HOLD, Verb.REPORT})
 
 #: What must have gone through before a deletion of this kind may follow it.
 _BRINGS = {
-    Verb.DELETE_REMOTE: (Verb.UPLOAD,),
+    Verb.DELETE_REMOTE: (Verb.UPLOAD, Verb.RENAME_REMOTE),
     Verb.DELETE_LOCAL: (Verb.DOWNLOAD, Verb.RENAME),
 }
 
@@ -191,10 +193,12 @@ class Executor:
         self._pulse = _Pulse()
         self._space = Space(root_fd, PARTS)
         self._unpacked: list[RelPath] = []  # packs of this plan that came down
+        self.newest_ns = 0  #: what the server says of the newest file that the last plan sent
         self.stopping = False  #: set: start no further step; those under way go on
 
     async def carry_out(self, view: View) -> Report:
         """Do what a plan says; each step looks again at the world just before it acts."""
+        await in_thread(self._check_root)  # what is written down next may be a deletion
         report, plan = _begun(view), view.plan
         self._trash = await self._begin_trash()
         if self._policy.rules.mode is not Mode.UP:
@@ -204,7 +208,9 @@ class Executor:
         adopted = [one for one in plan.carry_out if one.verb is Verb.ADOPT]
         self._unpacked = [one.path for one in adopted if one.local and one.local.pack]
         run = trash.run_of(self._trash)
-        recorder = Recorder(self._state, report, self._progress, self._policy.audit, run)
+        reason, versions = self._policy.delete_reason, self._reader.features.versions
+        told = Circumstances(run, reason, versions)
+        recorder = Recorder(self._state, report, self._progress, self._policy.audit, told)
         transfers = [one for one in plan.carry_out if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
         if self._policy.most_bytes is not None:
             transfers, beyond = within(transfers, self._policy.most_bytes)
@@ -220,10 +226,12 @@ class Executor:
         )
         try:
             transfers = await self._rename(plan, transfers, recorder)
+            instead = await self._rename_there(plan, recorder)
+            transfers += [one for one in instead if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
             late = await self._transfer(transfers, recorder)
             _leave(report, late, "--max-duration")
             await in_thread(self._check_root)
-            for decision in plan.carry_out:
+            for decision in (*plan.carry_out, *instead):
                 if self.stopping:
                     break
                 if decision.verb not in (Verb.CONFLICT, Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
@@ -242,6 +250,7 @@ class Executor:
             await recorder.flush()
         await in_thread(drop_receipts, self._root_fd, PARTS, self._unpacked)
         report.notes += recorder.notes()
+        self.newest_ns = recorder.newest_ns
         return report
 
     async def _begin_trash(self) -> str:
@@ -270,8 +279,11 @@ class Executor:
     ) -> list[Decision]:
         """Follow what moved on the server; gives the transfers that can be made then."""
         renames = [one for one in plan.carry_out if one.verb is Verb.RENAME]
+        # What was to be sent from where a rename would have brought it waits with the rename.
+        held = {one.path for one in plan.waiting if one.verb is Verb.RENAME}
+        transfers = [one for one in transfers if one.path not in held]
         if not renames:
-            return [*transfers]
+            return transfers
         await in_thread(self._check_root)
         where = _unfiltered(self._policy.where, self._policy.ignore)
         mover = Mover(self._root_fd, trash=self._trash, where=where)
@@ -281,6 +293,24 @@ class Executor:
                 return []
         await recorder.flush()
         return mover.moved.transfers(transfers)
+
+    async def _rename_there(self, plan: Plan, recorder: Recorder) -> list[Decision]:
+        """Carry up what moved here; gives what is to be done where the server does not do that."""
+        renames = [one for one in plan.carry_out if one.verb is Verb.RENAME_REMOTE]
+        if not renames:
+            return []
+        assert isinstance(self._writer, Movable), "a rename there without a way to make it"
+        await in_thread(self._check_root)
+        await recorder.flush()  # what is held is known to the state
+        filters = self._policy.ignore
+        is_in = filters.is_in if filters is not None else (lambda _path: True)
+        mover = MoverUp(self._writer, self._state, self._policy.rules, is_in)
+        async for outcomes in mover.carry_out(renames):
+            await recorder.add(outcomes)
+            if self.stopping:
+                break
+        await recorder.flush()
+        return mover.carried.instead
 
     async def _transfer(self, decisions: Sequence[Decision], recorder: Recorder) -> int:
         """Carry out transfers, batch by batch, several at a time; nothing runs ahead.
@@ -375,8 +405,17 @@ class Executor:
                 deid=self._policy.deid,
                 deflates=self._policy.deflates,
             )
-            carriers[Verb.UPLOAD] = uploader.send
+            carriers[Verb.UPLOAD] = self._safekeeping().before(uploader.send)
         return carriers
+
+    def _safekeeping(self) -> Safekeeping:
+        return Safekeeping(
+            self._reader,
+            self._root_fd,
+            parts=PARTS,
+            trash=self._trash,
+            fsync=self._policy.fsync,
+        )
 
     def _batches(self, decisions: Sequence[Decision]) -> Iterator[tuple[Verb, list[Decision]]]:
         features = self._reader.features
@@ -397,11 +436,9 @@ class Executor:
         The copy is recorded before it is made: one that nobody knows of would be sent up
         as a new file after a crash.
         """
-        rules = self._policy.rules
         local = decision.local
         assert local is not None, f"{decision.path}: a conflict without a local file"
-        as_it_is = rules.mode is Mode.UP or rules.conflict is ConflictPolicy.FAIL
-        if as_it_is or local.pack is not None:  # a copy of a pack would be packed with it
+        if not keeps_both(decision, self._policy.rules):
             await recorder.add([Outcome(decision)])
             return
         try:
@@ -455,7 +492,34 @@ class Executor:
             raise SourceChanged(
                 f"{decision.path}: changed on the server since the plan was made; not deleted"
             )
+        is_folder = await self._state.call(_check_still_gone, self._root_fd, decision.path)
+        await self._safekeeping().keep(now, always=is_folder)
         await self._writer.delete(now, reason=self._policy.delete_reason)
+
+
+def _check_still_gone(state: State, root_fd: int, path: RelPath) -> bool:
+    """Look again, before a file that was deleted here is deleted there.
+
+    Returns:
+        Is a folder in its place? Then it only gives way, and nobody may have meant to lose it.
+
+    Raises:
+        SourceChanged: it is here again.
+    """
+    is_folder = renaming.has_folder(root_fd, path)
+    is_gone = state.places.active or is_folder or localfs.is_free(root_fd, path)
+    if not is_gone and not _is_below_a_file(root_fd, path):
+        raise SourceChanged(f"{path}: is here again since the plan was made; not deleted there")
+    return is_folder
+
+
+def _is_below_a_file(root_fd: int, path: str) -> bool:
+    """Is one of its folders a file by now?"""
+    while path := path.rpartition("/")[0]:
+        with suppress(FileProblem):
+            if localfs.look(root_fd, path) is not None:
+                return True
+    return False
 
 
 def _begun(view: View) -> Report:
@@ -463,6 +527,9 @@ def _begun(view: View) -> Report:
     report, plan = Report(files=view.files, deferred=view.deferred), view.plan
     report.plan_id = plan.plan_id if plan.held else ""
     report.halted = "; ".join(guard.reason for guard in plan.held)
+    report.guards = [guard.name for guard in plan.held]
+    report.notes += [guard.hint for guard in plan.held if guard.hint]
+    report.waiting += plan.waiting
     for waiting in plan.waiting:
         if waiting.verb is Verb.CONFLICT:
             report.conflicts += 1

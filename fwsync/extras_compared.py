@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from fwsync.executor import Policy
 from fwsync.extra import BESIDE, HINT, Extra, Kind
@@ -88,6 +88,18 @@ class _Seen:
                 tally.add([one.decision.path])
 
 
+class Chosen(Protocol):
+    """Which of the steps may be done, where not all may."""
+
+    def takes(self, decision: Decision) -> bool:
+        """Is this one of them?"""
+        ...
+
+    def left_beside(self) -> list[Problem]:
+        """Those that were to be done and did not come up; at the end."""
+        ...
+
+
 class Extras:
     """What stands beside the user's files, for one root and one remote.
 
@@ -127,6 +139,7 @@ class Extras:
         self._is_whole = is_whole
         self._lies_at = lies_at
         self._unlisted: list[Unknown] = []
+        self.chosen: Chosen | None = None  #: what of it may be done; None: all
 
     # -- the sink
 
@@ -208,6 +221,8 @@ class Extras:
                 await writer.write(page.steps)
         await writer.finish()
         await self._let_go(found, writer, seen)
+        if self.chosen is not None:
+            await writer.fail(self.chosen.left_beside())
         report.seconds += time.monotonic() - started
 
     @staticmethod
@@ -270,6 +285,7 @@ class Extras:
             kinds=self._kinds,
             is_whole=self._is_whole,
             unlisted=self._unlisted,
+            only=None if self.chosen is None else self.chosen.takes,
         )
 
     def _unlisted_problems(self) -> list[Problem]:

@@ -51,6 +51,7 @@ class Comparison:
         kinds: what the listing was asked for.
         is_whole: nothing was left out by a selection.
         unlisted: what the listing could not see.
+        only: which of the steps may be done; None: all.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Comparison:
         kinds: Collection[Kind],
         is_whole: bool,
         unlisted: Iterable[Unknown],
+        only: Callable[[Decision], bool] | None = None,
     ) -> None:
+        self._only = only
         self._root = root
         self._state = state
         self._policy = policy
@@ -94,14 +97,15 @@ class Comparison:
                 left_over = [left[path] for path in map(_path_of, goes) if path in left]
                 moved |= {one.decision.path for one in left_over}
                 steps = [one for one in steps if one.decision.path not in moved]
-                yield Page(steps, moves, left_over, problems)
+                moves = [one for one in moves if self._may(one.step)]
+                yield Page(self._which(steps), moves, self._which(left_over), problems)
 
     async def left_over(self) -> AsyncGenerator[list[Step], None]:
         """Those, by pages, that are here as they were, and were written elsewhere since."""
         async with aclosing(self._pages(self._ask_unlisted)) as pages:
             async for rows in pages:
                 steps, _ = await self._judged([one for one in rows if one.is_there])
-                yield [one for one in steps if is_(one, *_LEFT)]
+                yield self._which([one for one in steps if is_(one, *_LEFT)])
 
     async def out_of_step(self, but: Collection[RelPath]) -> AsyncGenerator[Page, None]:
         """Those that are listed and not in step, by pages.
@@ -115,7 +119,13 @@ class Comparison:
             async for rows in pages:
                 todo = [one for one in rows if _path_of(one) not in but]
                 steps, problems = await self._judged(todo)
-                yield Page(steps, [], [], problems)
+                yield Page(self._which(steps), [], [], problems)
+
+    def _may(self, step: Step) -> bool:
+        return self._only is None or self._only(step.decision)
+
+    def _which(self, steps: list[Step]) -> list[Step]:
+        return steps if self._only is None else [one for one in steps if self._may(one)]
 
     def _ask_unlisted(self, state: State, after: RelPath) -> list[Compared]:
         return state.extras.unlisted(self._kinds, after)

@@ -10,6 +10,7 @@ names that are left out by default. Within a layer the last pattern that matches
 
 from __future__ import annotations
 
+import json
 import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,17 @@ _AS_IT_IS = "close its bracket; one that is meant itself is written \\["
 
 #: The pattern of hidden files.
 HIDDEN = ".*"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutBy:
+    """What leaves a path out."""
+
+    layer: str  #: "exclude", "ignore-file", "include" (it matches none of them), "default"
+    path: str  #: of the file, or of the folder above it that is left out
+    folder: str = ""  #: of the ``.fwsyncignore`` file
+    number: int = 0  #: of the pattern in its list or file, from 1
+    pattern: str = ""
 
 
 class Filters:
@@ -58,6 +70,7 @@ class Filters:
     ) -> None:
         self._exclude, self._include = _spec(exclude), _spec(include)
         self._defaults = _spec(defaults)
+        self._texts = {"exclude": tuple(exclude), "default": tuple(defaults)}
         shown = " or ".join(map(repr, include[:_MOST_SHOWN]))
         #: What is to be said where nothing that is listed fits what is asked for.
         self.missed = (Missed("--include", f"no file on the server fits {shown}"),) * bool(include)
@@ -66,6 +79,7 @@ class Filters:
     def begin(self) -> None:
         """A scan begins: forget what the files of the last one said."""
         self._rules: dict[str, GitIgnoreSpec] = {}
+        self._rule_texts: dict[str, tuple[str, ...]] = {}
         self._last: tuple[str, list[tuple[int, GitIgnoreSpec]]] = ("", [])
         self._last_out: tuple[str, bool] = ("", False)
         #: True while nothing is out of scope, so that nobody need ask.
@@ -80,6 +94,7 @@ class Filters:
         spec = _spec(patterns)
         if spec is not None:
             self._rules[folder] = spec
+            self._rule_texts[folder] = tuple(patterns)
             self._last, self._last_out = ("", self._rules_in("")), ("", False)
             self.idle = False
 
@@ -118,6 +133,27 @@ class Filters:
                 return found
             folder = folder.rpartition("/")[0]
 
+    @property
+    def excluding(self) -> str:
+        """What leaves paths out for good, for :meth:`as_excluding`; empty: nothing does.
+
+        What a run asks for alone (``include``) is none of it. For after a whole scan.
+        """
+        if self._exclude is self._defaults is None and not self._rules:
+            return ""
+        return json.dumps([self._texts, self._rule_texts], sort_keys=True)
+
+    @classmethod
+    def as_excluding(cls, text: str) -> Filters:
+        """Filters that leave out what others have left out; not for a scan, which begins anew."""
+        if not text:
+            return cls()
+        texts, rules = json.loads(text)
+        filters = cls(texts["exclude"], defaults=texts["default"])
+        for folder, patterns in rules.items():
+            filters.take(folder, patterns)
+        return filters
+
     def asks_for_any(self, paths: Iterable[str]) -> bool:
         """True if one of these files is asked for; where nothing is, all are."""
         return self._include is None or any(map(self._include.match_file, paths))
@@ -134,6 +170,33 @@ class Filters:
             self._last_out = (folder, self._is_below_out(folder))
         return not (self._last_out[1] or self(path, False))
 
+    def why_out(self, path: str) -> LeftOutBy | None:
+        """What leaves a file out, if anything does; asked as :meth:`is_in` is, which agrees."""
+        above = [path[:end] for end, character in enumerate(path) if character == "/"]
+        for folder in above:
+            if self(folder, True):
+                return self._why(folder, f"{folder}/")
+        return self._why(path, path) if self(path, False) else None
+
+    def _why(self, path: str, subject: str) -> LeftOutBy:
+        """Which pattern it is that leaves this very path out."""
+        layers = [("exclude", "", 0, self._exclude, self._texts["exclude"])]
+        folder = path.rpartition("/")[0]
+        for start, spec in self._rules_in(folder):
+            at = folder[: max(0, start - 1)]
+            layers.append(("ignore-file", at, start, spec, self._rule_texts[at]))
+        layers.append(("default", "", 0, self._defaults, self._texts["default"]))
+        for layer, at, start, layer_spec, texts in layers:
+            if layer_spec is None:
+                continue
+            said = layer_spec.check_file(subject[start:])
+            if said.include and said.index is not None:
+                number, pattern = _lines(texts)[said.index]
+                return LeftOutBy(layer, path, at, number, pattern)
+            if said.include is not None and layer != "default":
+                break  # it brings the path back, so that only `include` is left
+        return LeftOutBy("include", path)
+
     def _is_below_out(self, folder: str) -> bool:
         end = folder.find("/")
         while end >= 0:
@@ -141,6 +204,11 @@ class Filters:
                 return True
             end = folder.find("/", end + 1)
         return bool(folder) and self(folder, True)
+
+
+def _lines(texts: Sequence[str]) -> list[tuple[int, str]]:
+    """The lines that are patterns to the library, each with its number: empty ones are none."""
+    return [(number, text) for number, text in enumerate(texts, start=1) if text]
 
 
 def ignore_rules(exclude: Sequence[str], include: Sequence[str] = ()) -> Filters:

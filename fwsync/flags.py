@@ -17,8 +17,8 @@ from fwsync.errors import UsageError
 from fwsync.model import ConflictPolicy
 from fwsync.options import beside, deleting, finding, places, running, taking_part
 
-_UP = frozenset({"push", "sync", "watch", "plan push", "plan sync"})
-_DOWN = frozenset({"pull", "sync", "watch", "plan pull", "plan sync"})
+_UP = frozenset({"push", "sync", "watch", "plan push", "plan sync", "explain"})
+_DOWN = frozenset({"pull", "sync", "watch", "plan pull", "plan sync", "explain"})
 _DOWN_ONLY = frozenset({"pull", "plan pull"})
 _UP_ONLY = frozenset({"push", "watch", "plan push"})
 _ONE_SHOT = frozenset({"push", "pull", "sync"})
@@ -27,6 +27,8 @@ _BOTH = _UP & _DOWN
 _ALL = _UP | _DOWN
 _LOOK = frozenset({"verify"})
 _CLEAN = frozenset({"cleanup"})
+_APPLY = frozenset({"apply"})
+_DOCTOR = frozenset({"doctor"})
 _CHOOSES = frozenset({"pull", "plan pull", "verify"})
 
 
@@ -47,30 +49,30 @@ class Flag:
 #: In the order of ``--help``, within each of its panels.
 FLAGS = (
     Flag("create_project", places.CreateProject, _UP),
-    Flag("layout", places.LayoutOption, _ALL | _LOOK),
-    Flag("pack", places.Pack, _ALL),
-    Flag("pack_folders", places.PackFolder, _ALL),
-    Flag("pack_acquisitions", places.PackAcquisitions, _ALL),
-    Flag("pack_compress", places.PackCompress, _UP | _LOOK),
-    Flag("unpack", places.Unpack, _ALL),
-    Flag("keep_zips", places.KeepZips, _ALL),
+    Flag("layout", places.LayoutOption, _ALL | _LOOK | _DOCTOR),
+    Flag("pack", places.Pack, _ALL | _DOCTOR),
+    Flag("pack_folders", places.PackFolder, _ALL | _DOCTOR),
+    Flag("pack_acquisitions", places.PackAcquisitions, _ALL | _DOCTOR),
+    Flag("pack_compress", places.PackCompress, _UP | _LOOK | _DOCTOR),
+    Flag("unpack", places.Unpack, _ALL | _DOCTOR),
+    Flag("keep_zips", places.KeepZips, _ALL | _DOCTOR),
     Flag("regex", places.Regex, _UP_ONLY),
     Flag("scan", places.Scan, _UP_ONLY),
     Flag("subject", places.Subject, _UP_ONLY),
     Flag("session", places.SessionLabel, _UP_ONLY),
     Flag("acquisition", places.Acquisition, _UP_ONLY),
-    Flag("no_subjects", places.NoSubjects, _ALL),
-    Flag("no_sessions", places.NoSessions, _ALL),
-    Flag("root_dirs", places.RootDirs, _ALL),
+    Flag("no_subjects", places.NoSubjects, _ALL | _DOCTOR),
+    Flag("no_sessions", places.NoSessions, _ALL | _DOCTOR),
+    Flag("root_dirs", places.RootDirs, _ALL | _DOCTOR),
     Flag("rules_file", places.Rules, _UP_ONLY),
     Flag("ingest_template", places.IngestTemplate, _UP_ONLY),
     Flag("set_vars", places.SetVar, _UP_ONLY),
     Flag("routing", places.Routing, _UP_ONLY),
     Flag("unrouted", places.Unrouted, _UP_ONLY),
-    Flag("include", taking_part.Include, _ALL),
-    Flag("exclude", taking_part.Exclude, _ALL),
-    Flag("filter_from", taking_part.FilterFrom, _ALL),
-    Flag("hidden", taking_part.Hidden, _ALL),
+    Flag("include", taking_part.Include, _ALL | _DOCTOR),
+    Flag("exclude", taking_part.Exclude, _ALL | _DOCTOR),
+    Flag("filter_from", taking_part.FilterFrom, _ALL | _DOCTOR),
+    Flag("hidden", taking_part.Hidden, _ALL | _DOCTOR),
     Flag("links", taking_part.LinksOption, frozenset({"push", "watch", "plan push"})),
     Flag("empty", taking_part.EmptyOption, _ALL),
     Flag("min_size", taking_part.MinSize, _ALL),
@@ -105,20 +107,22 @@ FLAGS = (
     Flag("delete_up", deleting.DeleteUp, _UP),
     Flag("delete_down", deleting.DeleteDown, _DOWN),
     Flag("max_delete", deleting.MaxDelete, _ALL),
-    Flag("accept_deletes", deleting.Accept, _ONE_SHOT),
+    Flag("max_delete_container", deleting.MaxDeleteContainer, _ALL),
+    Flag("accept_deletes", deleting.Accept, _ONE_SHOT | _APPLY),
+    Flag("new_root", deleting.NewRoot, _ALL | _LOOK),
     Flag("settle", running.Settle, frozenset({"watch"})),
     Flag("rescan", running.Rescan, frozenset({"watch"})),
-    Flag("transfers", running.Transfers, _ONE_SHOT | {"watch"}),
-    Flag("fsync", running.Fsync, _ONE_SHOT & _DOWN | {"watch"}),
+    Flag("transfers", running.Transfers, _ONE_SHOT | {"watch"} | _APPLY),
+    Flag("fsync", running.Fsync, _ONE_SHOT & _DOWN | {"watch"} | _APPLY),
     Flag("deid_profile", running.DeidProfile, _UP_ONLY),
     Flag("route", running.Route, frozenset({"push", "sync", "watch"})),
-    Flag("bwlimit", running.Bwlimit, _ONE_SHOT | {"watch"}),
-    Flag("max_transfer", running.MaxTransfer, _ONE_SHOT),
-    Flag("max_duration", running.MaxDuration, _ONE_SHOT),
-    Flag("patience", running.Patience, _ONE_SHOT | _PLAN | _LOOK | _CLEAN),
-    Flag("audit_log", running.AuditLogFile, _ONE_SHOT | {"watch"}),
-    Flag("state", finding.StateFile, _ALL | _LOOK | _CLEAN),
-    Flag("api_key_file", finding.KeyFile, _ALL | _LOOK | _CLEAN),
+    Flag("bwlimit", running.Bwlimit, _ONE_SHOT | {"watch"} | _APPLY),
+    Flag("max_transfer", running.MaxTransfer, _ONE_SHOT | _APPLY),
+    Flag("max_duration", running.MaxDuration, _ONE_SHOT | _APPLY),
+    Flag("patience", running.Patience, _ONE_SHOT | _PLAN | _LOOK | _CLEAN | _APPLY | _DOCTOR),
+    Flag("audit_log", running.AuditLogFile, _ONE_SHOT | {"watch"} | _APPLY),
+    Flag("state", finding.StateFile, _ALL | _LOOK | _CLEAN | _DOCTOR),
+    Flag("api_key_file", finding.KeyFile, _ALL | _LOOK | _CLEAN | _APPLY | _DOCTOR),
 )
 
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from fwsync import locks, roots, whereabouts
+from fwsync import known_roots, locks, roots, whereabouts
 from fwsync.errors import Halted, LocalError
 from fwsync.state import State, StateThread, open_state
 
@@ -29,20 +29,25 @@ _ROOT_ID = "root_id"
 
 
 @asynccontextmanager
-async def own_state(place: roots.Place, command: str) -> AsyncIterator[StateThread]:
+async def own_state(
+    place: roots.Place, command: str, *, is_new: bool = False
+) -> AsyncIterator[StateThread]:
     """The state, under the lock of its root; saved back where it is used as a copy.
 
     Args:
         place: where the root, its state and its lock are.
         command: of fwsync, for the lock: ``push``, ``watch``.
+        is_new: the folder may be another one than the state knows: a person has said so.
 
     Raises:
         Halted: another root stands where the known one was; nothing was made in it.
         LocalError: the state cannot be opened, or somebody else works on this root.
     """
-    await asyncio.to_thread(_check_known_root, place)
+    if not is_new:
+        await asyncio.to_thread(check_known_root, place)
     with locks.RootLock(place, command=f"fwsync {command}"):
         root_id = roots.prepare_place(place)
+        known_roots.remember(place.record, place.root, root_id)
         whereabouts.restore_work_copy(place)
         opener = partial(
             open_state,
@@ -52,7 +57,7 @@ async def own_state(place: roots.Place, command: str) -> AsyncIterator[StateThre
         )
         state = await StateThread.open(opener)
         try:
-            await _keep_root_id(state, root_id)
+            await _keep_root_id(state, root_id, is_new=is_new)
             if place.parts is not None:
                 await state.call(_sweep, place.parts)
             async with saving(state, place):
@@ -61,10 +66,13 @@ async def own_state(place: roots.Place, command: str) -> AsyncIterator[StateThre
             await state.close()
 
 
-def _check_known_root(place: roots.Place) -> None:
+def check_known_root(place: roots.Place) -> None:
     """Halt at an empty mount point, or another disk, where the known root was (S61).
 
     Before anything is made in it: a lock or a marker of ours would hide that it is empty.
+
+    Args:
+        place: of the root; a state that cannot be read says nothing.
 
     Raises:
         Halted: the root is not the one that the state belongs to.
@@ -80,7 +88,11 @@ def _check_known_root(place: roots.Place) -> None:
     except LocalError:
         return  # damaged, or newer: opening it says which
     if known and (why := roots.check_marker(place.root, known)):
-        raise Halted(why, hint="mount what belongs there; or use another --state")
+        raise Halted(
+            why,
+            hint="mount what belongs there; or use another --state; --new-root says that this is "
+            "the root from now on",
+        )
 
 
 def _sweep(state: State, parts: Path) -> None:
@@ -93,8 +105,8 @@ def _sweep(state: State, parts: Path) -> None:
             state.downloads.end(path)
 
 
-async def _keep_root_id(state: StateThread, root_id: str) -> None:
-    if root_id and not await state.call(State.setting, _ROOT_ID):
+async def _keep_root_id(state: StateThread, root_id: str, *, is_new: bool) -> None:
+    if root_id and (is_new or not await state.call(State.setting, _ROOT_ID)):
         await state.call(State.set_setting, _ROOT_ID, root_id)
 
 

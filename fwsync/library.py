@@ -56,6 +56,8 @@ class Options(TypedDict, total=False):
     delete_up: bool
     delete_down: bool
     max_delete: str  #: ``"100"``, ``"50%"`` or both
+    max_delete_container: str  #: the same for any one container
+    new_root: bool  #: the folder was emptied or replaced on purpose
     accept_deletes: str  #: a plan's id
     fsync: bool  #: what came down is made durable, which is the default
     transfers: int  #: batches under way at once

@@ -61,7 +61,8 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        named = isinstance(error.filename, (str, bytes))  # of a descriptor, its number stands there
+        where = f"{os.fsdecode(error.filename)}: " if named else ""
         raise LocalError(
             f"{where}the system refuses ({error.strerror or error})",
             hint="check the disk and its permissions, and run the same command again",
@@ -400,6 +401,25 @@ def holds_just(root_fd: int, path: str, files: Mapping[str, Stamp]) -> bool:
         if not names:
             return False
     return found == len(files)
+
+
+def clear_folder(folder_fd: int, name: str) -> bool:
+    """Remove a folder that holds nothing but empty folders; False: it is no such folder."""
+    try:
+        inner_fd = os.open(name, _FOLDER_FLAGS, dir_fd=folder_fd)
+    except OSError:
+        return False
+    try:
+        with os.scandir(inner_fd) as found:
+            names = [one.name for one in found]
+        cleared = all(clear_folder(inner_fd, one) for one in names)
+    finally:
+        os.close(inner_fd)
+    if cleared:
+        with contextlib.suppress(OSError):  # somebody has put a file there
+            os.rmdir(name, dir_fd=folder_fd)
+            return True
+    return False
 
 
 def remove(root_fd: int, path: str) -> None:

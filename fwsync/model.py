@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from fwsync.digest import Digest, LocalTag
 from fwsync.errors import Exit, FwsyncError
@@ -57,12 +57,12 @@ class Address:
         return list(Level)[len(self.labels) - 1]
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What ``stat`` said. Two equal stamps are taken for an untouched file.
 
     (But for the racy rule in the state's index: a file written within one clock
-    tick of being hashed can change without its stamp changing.)
+    tick of being hashed can change without its stamp changing.) A tuple, since one is made
+    for every file of a scan.
     """
 
     size: int  #: bytes
@@ -149,6 +149,7 @@ class Unknown:
     scope: RelPath  #: a folder's path, or a file's; empty: everything
     reason: str
     expected: bool = False  #: left out on purpose (a symbolic link, not settled yet): no problem
+    hint: str = ""  #: what to do about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class BaseEntry:
     held: str = ""  #: "local" or "remote": a deletion seen on that side, not propagated
     container_id: str = ""  #: on the server, of what held it then
     file_id: str = ""  #: likewise; empty: the server gives none
+    version: int = 0  #: likewise; 0: not known
 
 
 class Delta(Enum):
@@ -184,6 +186,7 @@ class Verb(StrEnum):
     UPLOAD = "upload"
     DOWNLOAD = "download"
     RENAME = "rename"  #: moved on the server, with nothing changed in it: it moves here, too
+    RENAME_REMOTE = "rename-remote"  #: the same the other way: moved here, it moves there, too
     DELETE_LOCAL = "delete-local"
     DELETE_REMOTE = "delete-remote"
     HOLD = "hold"  #: a deletion that is not propagated: remember it
@@ -247,6 +250,21 @@ class Empty(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person says of a conflict: of this file here, and that one there, and no others."""
+
+    policy: ConflictPolicy
+    stamp: Stamp  #: of the file here
+    remote_etag: str
+
+    def is_of(self, local: LocalEntry | None, remote: RemoteEntry | None) -> bool:
+        """True if these two files are those that were meant."""
+        if local is None or remote is None:
+            return False
+        return local.stamp == self.stamp and remote.etag == self.remote_etag
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A verdict and what it was made from; the entries double as its preconditions."""
 
@@ -258,6 +276,8 @@ class Decision:
     reason: str = ""  #: for people: "new here", "changed on the server", …
     rule: str = ""  #: for people: why it belongs there, where a rule says so
     replaces: LocalEntry | None = None  #: of a RENAME: what has the name here; it goes to the trash
+    is_conflict: bool = False  #: both sides moved, to different bytes, whatever becomes of it
+    is_chosen: bool = False  #: a person has said what becomes of it
 
     @property
     def size(self) -> int:
@@ -328,6 +348,8 @@ class Report:
     peak_memory: int = 0  #: bytes of this process, at most
     files: int = 0  #: files here: those that were seen and came, without those that went
     halted: str = ""  #: why a guard holds the plan, or empty
+    guards: list[str] = field(default_factory=list)  #: those that hold it, for machines
+    waiting: list[Decision] = field(default_factory=list)  #: what they hold
     plan_id: str = ""
     deferred: int = 0  #: folders seen, not settled yet
     left: int = 0  #: steps for the next run: this one has moved, or lasted, as much as it may

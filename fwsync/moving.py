@@ -7,11 +7,21 @@ its new name, and what has that name goes to the trash first.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Final
 
 from fwsync import localfs, renaming
 from fwsync.errors import FileProblem, FwsyncError, LocalError, SourceChanged
@@ -28,9 +38,9 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
-from fwsync.moves import folders_above, follow, in_order, moved_folders
+from fwsync.moves import Spot, folders_above, follow, in_order, moved_folders
 from fwsync.packing import pack_entry
-from fwsync.reconcile import Rules, Scopes
+from fwsync.reconcile import Rules, Scopes, judge
 from fwsync.renaming import Relocation
 from fwsync.state import State
 from fwsync.threads import in_thread
@@ -40,6 +50,10 @@ _BATCH = 256
 
 #: A folder with fewer files that move is not worth a look at the whole of it.
 _WORTH_A_LOOK = 8
+
+#: Where it is kept which folders are elsewhere on the server, while new files are left in them
+#: here: where they are there, by their paths here. Nothing else says so in later runs.
+_LEFT_IN: Final = "moved_with_new_files_left"
 
 
 def with_moves(
@@ -67,25 +81,95 @@ def with_moves(
     moves = state.moves.find()
     unseen = [Scopes(side) for side in unknown]
     spots = state.moves.spots(moves)
-    followed = follow(
-        moves,
-        spots,
-        rules=rules,
-        is_seen=lambda path: not any(scopes.covers(path) for scopes in unseen),
-        in_scope=in_scope,
-    )
-    yield from followed.decisions
+
+    def is_seen(path: RelPath) -> bool:
+        return not any(scopes.covers(path) for scopes in unseen)
+
+    followed = follow(moves, spots, rules=rules, is_seen=is_seen, in_scope=in_scope)
+    for one in followed.decisions:
+        yield _not_into_a_folder(state, one)
     listed = state.moves.containers() if selects else None
-    elsewhere = _elsewhere(state, moved_folders(moves, spots)) if rules.mode is Mode.UP else {}
+    elsewhere = _elsewhere(state, moved_folders(moves, spots)) if moves else {}
+    is_whole = not selects and not unknown[1]
+    elsewhere = _left_before(state, elsewhere, is_whole=is_whole) | elsewhere
+    taken = {one.path for one in followed.decisions}
+    going = _going_along(
+        state,
+        {} if rules.mode is Mode.UP or state.places.active else elsewhere,
+        lambda path: is_seen(path) and in_scope(path) and path not in taken,
+    )
+    if rules.mode is not Mode.UP and not state.places.active:
+        _keep_left(state, elsewhere, {one.path for one in going.values()})
+    for new, entry in going.items():
+        yield Decision(Verb.RENAME, new, entry, reason=f"its folder moved, from {entry.path!r}")
+        if rules.mode is Mode.BOTH:
+            yield judge(new, replace(entry, path=new), None, None, rules)
+    void = followed.settled | {one.path for one in going.values()}
     for decision in decisions:
-        if decision.path not in followed.settled and not _may_have_moved(decision, listed):
+        if decision.path not in void and not _may_have_moved(decision, listed):
             yield _not_anew(decision, elsewhere)
+
+
+def _not_into_a_folder(state: State, decision: Decision) -> Decision:
+    """A file does not get the name of a folder here in which there is something new."""
+    local = decision.local
+    moves = decision.verb is Verb.RENAME and local is not None and local.path != decision.path
+    if not moves or state.places.active or not state.moves.new_below(decision.path):
+        return decision
+    reason = f"{decision.reason}; a file on the server, and a folder here"
+    return replace(decision, verb=Verb.REPORT, reason=reason)
+
+
+def _going_along(
+    state: State, elsewhere: Mapping[str, str], takes_part: Callable[[RelPath], bool]
+) -> dict[RelPath, LocalEntry]:
+    """The new files in folders that have moved on the server: by the paths that they get.
+
+    Only those whose new path is free on both sides.
+    """
+    found: dict[RelPath, LocalEntry] = {}
+    for folder in elsewhere:
+        for entry in state.moves.new_below(folder):
+            above = next(one for one in _folders_above(entry.path) if one in elsewhere)
+            if above == folder and takes_part(entry.path):
+                found[RelPath(elsewhere[folder] + entry.path[len(folder) :])] = entry
+    free = {path for path, spot in state.moves.at(found).items() if spot == Spot()}
+    return {path: found[path] for path in sorted(free) if takes_part(path)}
 
 
 def _elsewhere(state: State, moved: Mapping[str, str]) -> dict[str, str]:
     """Folders that have moved on the server, with those above them that nothing is left in."""
     above = folders_above(moved)
     return {one: above[one] for one in state.moves.without_files(above)} | dict(moved)
+
+
+def _left_before(state: State, moved: Mapping[str, str], *, is_whole: bool) -> dict[str, str]:
+    """Folders that an earlier run has found elsewhere, and that still are so.
+
+    Not those that are in use again, or have nothing new in them any more; nor, where the listing
+    is of all that is there, those that are nowhere now.
+    """
+    found = {}
+    for folder, to in json.loads(state.setting(_LEFT_IN) or "{}").items():
+        above = next((one for one in (to, *_folders_above(to)) if one in moved), to)
+        now = moved.get(above, above) + to[len(above) :]
+        is_there = not is_whole or not state.moves.without_files([now])
+        is_free = bool(state.moves.without_files([folder])) and not state.moves.agreed_below(folder)
+        if is_there and is_free and state.moves.new_below(folder):
+            found[folder] = now
+    return found
+
+
+def _keep_left(state: State, elsewhere: Mapping[str, str], going: Collection[str]) -> None:
+    """Remember the folders that have moved without some new file in them."""
+    left = {
+        folder: to
+        for folder, to in sorted(elsewhere.items())
+        if any(one.path not in going for one in state.moves.new_below(folder))
+    }
+    text = json.dumps(left) if left else None
+    if text != state.setting(_LEFT_IN):
+        state.set_setting(_LEFT_IN, text)
 
 
 def _not_anew(decision: Decision, elsewhere: Mapping[str, str]) -> Decision:

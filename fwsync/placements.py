@@ -45,7 +45,7 @@ LAYOUT, PLACEMENT = "layout", "placement"
 DEID = "deid"
 
 #: Commands that send nothing, and need no profile.
-_BLIND = frozenset({"verify", "cleanup"})
+_BLIND = frozenset({"verify", "cleanup", "doctor"})
 
 #: Where a remembered layout has what was set in the table ``[dicom]``, and what says of places.
 _DICOM = "dicom"
@@ -92,7 +92,7 @@ async def read_layout(settings: Settings, mode: Mode, command: str = "") -> Told
 
 
 def _comes_down(mode: Mode, command: str) -> bool:
-    return mode is not Mode.UP and command != "verify"
+    return mode is not Mode.UP and command not in ("verify", "doctor")
 
 
 def _check_leads_back(mapping: Rules) -> None:

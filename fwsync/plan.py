@@ -10,53 +10,30 @@ scanner's host must go on ingesting while a person decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fwsync.digest import short_name
+from fwsync.guards import DeleteLimits, Guard, GuardFacts, is_addition, is_risky, tripped
 from fwsync.model import Decision, RelPath, Verb
+
+__all__ = [
+    "DeleteLimits",
+    "Guard",
+    "GuardFacts",
+    "Plan",
+    "deleting_nothing_there",
+    "is_addition",
+    "is_risky",
+    "make_plan",
+    "without",
+]
 
 #: Hex digits of a plan's id: enough to tell plans apart, few enough to be typed.
 _ID_DIGITS = 12
 
-#: Fewer agreed files than this say nothing about a share of them, in percent.
-_ENOUGH_FOR_PERCENT = 20
-
-#: So many percent of the agreed files changed on one side look like an accident (S24, S25).
-_EVERYTHING_PERCENT = 90
-
-#: A tree of one file is emptied on purpose as often as not.
-_ENOUGH_TO_BE_EMPTIED = 2
-
-#: Paths shown as a sample of what a guard holds.
-_SAMPLE = 5
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteLimits:
-    """How many files a run may delete on one side; whichever limit comes first."""
-
-    files: int | None = 100  #: None: any number
-    percent: int | None = 50  #: of the agreed files; None: any share
-    percent_from: int = _ENOUGH_FOR_PERCENT  #: agreed files from which the share counts
-
-
-@dataclass(frozen=True, slots=True)
-class GuardFacts:
-    """What the guards must know that the decisions do not say: sizes, in files in scope."""
-
-    base_files: int  #: rows of the base
-    local_files: int  #: entries of the local listing
-    remote_files: int  #: entries of the remote listing
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A guard that tripped."""
-
-    name: str  #: for machines: "too-many-deletions", …
-    reason: str  #: for people
-    sample: tuple[RelPath, ...] = ()  #: the first few paths it is about
+#: What gives a file another path, here or there.
+_RENAMES = (Verb.RENAME, Verb.RENAME_REMOTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +80,13 @@ def make_plan(
     ordered = sorted(decisions, key=_order)
     risky = [decision for decision in ordered if is_risky(decision)]
     plan_id = _plan_id(risky, identity)
-    tripped: tuple[Guard, ...] = ()
+    held: tuple[Guard, ...] = ()
     if risky and accept != plan_id:
-        tripped = _tripped(ordered, guards, limits)
+        held = tripped(ordered, guards, limits)
     return Plan(
-        carry_out=tuple(d for d in ordered if not (tripped and is_risky(d))),
-        waiting=tuple(risky) if tripped else (),
-        held=tripped,
+        carry_out=tuple(d for d in ordered if not (held and is_risky(d))),
+        waiting=tuple(risky) if held else (),
+        held=held,
         plan_id=plan_id,
         counts=dict(sorted(Counter(decision.verb for decision in ordered).items())),
         bytes_up=sum(d.size for d in ordered if d.verb is Verb.UPLOAD),
@@ -139,25 +116,6 @@ def _put_off(decision: Decision) -> Decision:
     return replace(decision, verb=Verb.REPORT, reason=reason)
 
 
-def is_addition(decision: Decision) -> bool:
-    """True if it puts a file where none is."""
-    return (decision.verb is Verb.UPLOAD and decision.remote is None) or (
-        decision.verb is Verb.DOWNLOAD and decision.local is None
-    )
-
-
-def is_risky(decision: Decision) -> bool:
-    """True if a tripped guard holds it: it deletes, overwrites, or believes a deletion.
-
-    A conflict is one of them, as settling it replaces the file of that name; so are HOLD
-    and FORGET, which write down a deletion that may be an accident. A rename is one, as it
-    may replace, and as others may have to go before it.
-    """
-    if decision.verb in {Verb.NOTHING, Verb.ADOPT, Verb.REPORT}:
-        return False
-    return not is_addition(decision)
-
-
 def _order(decision: Decision) -> tuple[int, RelPath]:
     return _rank(decision), decision.path
 
@@ -165,7 +123,7 @@ def _order(decision: Decision) -> tuple[int, RelPath]:
 def _rank(decision: Decision) -> int:
     """Additions before what replaces, deletions last: what goes first is safe for longest."""
     match decision.verb:
-        case Verb.RENAME:
+        case Verb.RENAME | Verb.RENAME_REMOTE:
             return 1  # what is fetched may take the place of what leaves
         case Verb.UPLOAD | Verb.DOWNLOAD:
             return 2 if is_addition(decision) else 3
@@ -185,170 +143,8 @@ def _plan_id(risky: Sequence[Decision], identity: str) -> str:
             decision.path,
             decision.local and (decision.local.size, decision.local.etag),
             decision.remote and (decision.remote.size, decision.remote.etag),
-            *([decision.base.path] if decision.verb is Verb.RENAME and decision.base else []),
+            *([decision.base.path] if decision.verb in _RENAMES and decision.base else []),
         )
         for decision in risky
     ]
     return short_name(repr((identity, items)))[:_ID_DIGITS]
-
-
-# -------------------------------------------------------------------------- the guards
-
-
-def _tripped(
-    decisions: Sequence[Decision], facts: GuardFacts, limits: DeleteLimits
-) -> tuple[Guard, ...]:
-    """Every guard that objects. The caller has seen that there is something to hold."""
-    answers = (
-        _too_many_deletions(decisions, facts, limits, Verb.DELETE_LOCAL, "here"),
-        _too_many_deletions(decisions, facts, limits, Verb.DELETE_REMOTE, "on the server"),
-        _root_emptied(decisions, facts),
-        _remote_emptied(decisions, facts),
-        _everything_changed(decisions, facts, _changed_here, "here"),
-        _everything_changed(decisions, facts, _changed_there, "on the server"),
-    )
-    return tuple(guard for guard in answers if guard is not None)
-
-
-def _too_many_deletions(
-    decisions: Sequence[Decision],
-    facts: GuardFacts,
-    limits: DeleteLimits,
-    verb: Verb,
-    where: str,
-) -> Guard | None:
-    """The cap of a run, for one side; a file that only moves is not counted."""
-    lost = _lost(decisions, verb)
-    allowed = _allowed(facts, limits)
-    if allowed is None or len(lost) <= allowed:
-        return None
-    return Guard(
-        "too-many-deletions",
-        f"{len(lost)} of {facts.base_files} files would be deleted {where}, "
-        f"where a run may delete {allowed}",
-        lost[:_SAMPLE],
-    )
-
-
-def _allowed(facts: GuardFacts, limits: DeleteLimits) -> int | None:
-    """How many files a run may delete on one side; None for any number."""
-    caps = [] if limits.files is None else [limits.files]
-    if limits.percent is not None and facts.base_files >= limits.percent_from:
-        caps.append(facts.base_files * limits.percent // 100)
-    return min(caps, default=None)
-
-
-def _lost(decisions: Sequence[Decision], verb: Verb) -> tuple[RelPath, ...]:
-    """Paths deleted on one side whose bytes do not arrive there under another name.
-
-    A renamed folder reads as so many deletions and as many additions of the same bytes
-    (S69, S70). Each addition answers for one deletion, no more.
-    """
-    arriving = Counter(
-        content
-        for decision in decisions
-        if is_addition(decision) and (content := _arriving(decision, verb)) is not None
-    )
-    lost: list[RelPath] = []
-    for decision in decisions:
-        if decision.verb is not verb:
-            continue
-        content = _content(decision)
-        if content is not None and arriving[content] > 0:
-            arriving[content] -= 1
-        else:
-            lost.append(decision.path)
-    return tuple(lost)
-
-
-def _arriving(decision: Decision, verb: Verb) -> str | None:
-    """The content that an addition brings to the side that ``verb`` deletes from."""
-    if verb is Verb.DELETE_REMOTE and decision.verb is Verb.UPLOAD and decision.local is not None:
-        # Its own tag will do, and is always there: the deletion is compared by the base's.
-        return decision.local.etag
-    if verb is Verb.DELETE_LOCAL and decision.verb is Verb.DOWNLOAD and decision.remote is not None:
-        return decision.remote.digest
-    return None
-
-
-def _content(decision: Decision) -> str | None:
-    """The same for a deletion: what was agreed, in the tag that :func:`_arriving` speaks."""
-    if decision.base is None:
-        return None
-    return decision.base.local_etag if decision.verb is Verb.DELETE_REMOTE else decision.base.digest
-
-
-def _root_emptied(decisions: Sequence[Decision], facts: GuardFacts) -> Guard | None:
-    """No local file is left: a disk that is not mounted looks like this (S59, S61)."""
-    if facts.local_files or facts.base_files < _ENOUGH_TO_BE_EMPTIED:
-        return None
-    return _emptied(
-        "root-emptied", f"all {facts.base_files} files are gone here", decisions, _gone_here
-    )
-
-
-def _remote_emptied(decisions: Sequence[Decision], facts: GuardFacts) -> Guard | None:
-    """The server lists nothing: a lost permission looks like this (S63)."""
-    if facts.remote_files or facts.base_files < _ENOUGH_TO_BE_EMPTIED:
-        return None
-    return _emptied(
-        "remote-emptied",
-        f"the server lists none of the {facts.base_files} files",
-        decisions,
-        _gone_there,
-    )
-
-
-def _emptied(
-    name: str, reason: str, decisions: Sequence[Decision], gone: Callable[[Decision], bool]
-) -> Guard | None:
-    """Trips only over decisions that believe the deletions; a pull just fetches them again."""
-    believed = tuple(d.path for d in decisions if is_risky(d) and gone(d))
-    return Guard(name, reason, believed[:_SAMPLE]) if believed else None
-
-
-def _gone_here(decision: Decision) -> bool:
-    return decision.base is not None and decision.local is None
-
-
-def _gone_there(decision: Decision) -> bool:
-    return decision.base is not None and decision.remote is None
-
-
-def _everything_changed(
-    decisions: Sequence[Decision],
-    facts: GuardFacts,
-    changed: Callable[[Decision], bool],
-    where: str,
-) -> Guard | None:
-    """Nearly all changed at once: a tool run on the wrong folder, or ransomware (S25)."""
-    paths = tuple(decision.path for decision in decisions if changed(decision))
-    if facts.base_files < _ENOUGH_FOR_PERCENT:
-        return None
-    if len(paths) * 100 < facts.base_files * _EVERYTHING_PERCENT:
-        return None
-    return Guard(
-        "everything-changed",
-        f"{len(paths)} of {facts.base_files} files changed {where} since the last run",
-        paths[:_SAMPLE],
-    )
-
-
-def _changed_here(decision: Decision) -> bool:
-    """True if a local change is about to replace a file, or asks to."""
-    return (
-        decision.verb in {Verb.UPLOAD, Verb.CONFLICT}
-        and decision.base is not None
-        and decision.local is not None
-        and decision.local.etag != decision.base.local_etag
-    )
-
-
-def _changed_there(decision: Decision) -> bool:
-    """The same of a change on the server."""
-    return (
-        decision.verb in {Verb.DOWNLOAD, Verb.CONFLICT}
-        and decision.base is not None
-        and decision.remote is not None
-        and decision.remote.etag != decision.base.remote_etag
-    )

@@ -24,6 +24,9 @@ from fwsync.plan import DeleteLimits
 from fwsync.reconcile import Rules
 from fwsync.selection_asked import check_selection
 
+#: Commands that send and fetch nothing.
+_ONLY_LOOK = frozenset({"verify", "doctor"})
+
 
 def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters: Filters) -> Policy:
     """What a run may do.
@@ -34,7 +37,7 @@ def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters:
         flags: what was said about this one run, and is no setting.
         filters: as :func:`filters_of` makes them.
     """
-    cap = settings.max_delete
+    cap, each = settings.max_delete, settings.max_delete_container
     rules = Rules(
         mode=mode,
         conflict=settings.conflict,
@@ -44,7 +47,10 @@ def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters:
     return Policy(
         rules=rules,
         limits=DeleteLimits(
-            files=cap.count, percent=None if cap.percent is None else round(cap.percent)
+            files=cap.count,
+            percent=_whole(cap.percent),
+            container_files=each.count if each is not None else None,
+            container_percent=_whole(each.percent) if each is not None else None,
         ),
         accept=flags.get("accept_deletes"),
         delete_reason=settings.delete_reason,
@@ -58,6 +64,10 @@ def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters:
         most_bytes=settings.max_transfer,
         is_time_up=_clock_of(settings.max_duration_s),
     )
+
+
+def _whole(percent: float | None) -> int | None:
+    return None if percent is None else round(percent)
 
 
 def _bounds(settings: Settings) -> Bounds:
@@ -85,13 +95,13 @@ def check(mode: Mode, settings: Settings, command: str) -> None:
     Raises:
         UsageError: they do not.
     """
-    if settings.links is Links.FOLLOW and mode is not Mode.UP and command != "verify":
+    if settings.links is Links.FOLLOW and mode is not Mode.UP and command not in _ONLY_LOOK:
         raise UsageError(
             f"{settings.called('links')}: follow is for what only goes up: nothing is written "
             "through a link",
             hint="use `push`, `watch --mode up`, or --links skip",
         )
-    if settings.deid_profile is not None and mode is not Mode.UP and command != "verify":
+    if settings.deid_profile is not None and mode is not Mode.UP and command not in _ONLY_LOOK:
         raise UsageError(
             f"{settings.called('deid_profile')}: is for what only goes up: what is there differs "
             "from what is here",

@@ -375,3 +375,47 @@ class Remote(RemoteReader, Protocol):
     async def delete(self, entry: RemoteEntry, *, reason: str = "") -> None:
         """Delete a file. The caller has just looked that it is still this version."""
         ...
+
+
+@runtime_checkable
+class Movable(Remote, Protocol):
+    """A remote on which a file, or a folder with all that is said of it, can get another path.
+
+    No bytes move, and nothing is ever replaced.
+    """
+
+    async def move(self, entry: RemoteEntry, path: RelPath) -> RemoteEntry:
+        """Give a file another path; containers that are missing are made, once.
+
+        The caller has just looked that it is still this version, and that the path is free.
+
+        Returns:
+            The file as it is there now.
+
+        Raises:
+            FileProblem, Refused, Forbidden, NotFound: it cannot be; nothing has changed.
+            Unavailable: it is not known whether it has moved.
+        """
+        ...
+
+    async def move_folder(self, old: RelPath, new: RelPath) -> bool:
+        """Give the container of a folder another path, with all that is in it.
+
+        Returns:
+            False where that cannot be: it is no container, or not of the same level, or another
+            one has that path. Nothing has changed then.
+
+        Raises:
+            SourceChanged: it is not what was listed any more; nothing has changed.
+            Refused, Forbidden, NotFound: the server does not do it; nothing has changed.
+            Unavailable: it is not known whether it has moved.
+        """
+        ...
+
+    async def has_folder(self, path: RelPath) -> bool:
+        """Is there a container that this is the folder of?
+
+        Raises:
+            RemoteError: the question was not answered.
+        """
+        ...

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
-from fwsync.model import Outcome, RelPath, Verb
+from fwsync.model import Outcome, Problem, RelPath, Verb
 
 SAMPLE_S = 0.2  # between two updates of a bar: 5 times a second, not once a chunk
 LOG_EVERY_S = 10.0  # between two lines where there is no terminal
@@ -194,6 +194,16 @@ class JsonLines:
         line = {"v": JSON_VERSION, "event": event, **fields}
         self._stream.write(_as_json(line) + "\n")
         self._stream.flush()
+
+
+def problem_fields(problem: Problem) -> dict[str, Any]:
+    """What every ``problem`` line has."""
+    return {
+        "path": problem.path,
+        "message": problem.message,
+        "hint": problem.hint,
+        "retryable": problem.retryable,
+    }
 
 
 def _as_json(line: dict[str, object]) -> str:

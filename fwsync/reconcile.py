@@ -11,13 +11,14 @@ carries the entries it was made from, so that whoever acts can look again first.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fwsync.digest import Digest
 from fwsync.model import (
     BaseEntry,
+    Choice,
     ConflictPolicy,
     Decision,
     Delta,
@@ -128,10 +129,11 @@ def judge(
     remote: RemoteEntry | None,
     base: BaseEntry | None,
     rules: Rules,
+    choice: Choice | None = None,
 ) -> Decision:
     """The verdict on one path that both sides could see; may be NOTHING.
 
-    At least one of the three is given.
+    At least one of the three is given. A choice that is of other files is none.
     """
     deltas = local_delta(local, base), remote_delta(remote, base)
     happened = _HAPPENED[deltas]
@@ -148,7 +150,13 @@ def judge(
     if verb in {Verb.DELETE_LOCAL, Verb.DELETE_REMOTE}:
         verb, happened = _let_through(verb, happened, base, rules)
     elif verb is Verb.CONFLICT:
-        verb, happened = _settle(happened, local, remote, base, rules)
+        is_chosen = choice is not None and choice.is_of(local, remote)
+        if choice is not None and is_chosen:
+            rules = replace(rules, conflict=choice.policy)
+        verb, happened = _settle(happened, local, remote, base, rules, is_chosen=is_chosen)
+        return Decision(
+            verb, path, local, remote, base, happened, is_conflict=True, is_chosen=is_chosen
+        )
     elif verb is Verb.REPORT:
         happened += "; a local edit is never overwritten"
     return Decision(verb, path, local, remote, base, happened)
@@ -204,21 +212,36 @@ def _settle(
     remote: RemoteEntry | None,
     base: BaseEntry | None,
     rules: Rules,
+    *,
+    is_chosen: bool,
 ) -> tuple[Verb, str]:
     """What a conflict becomes under the policy, as far as the direction allows it."""
     happened = f"{happened}, {_difference(local, remote, base)}"
+    by = "as you have chosen" if is_chosen else f"--conflict {rules.conflict}"
     match rules.conflict, rules.mode:
         case (ConflictPolicy.LOCAL, Mode.UP | Mode.BOTH):
-            return Verb.UPLOAD, f"{happened}; the local one wins (--conflict local)"
+            return Verb.UPLOAD, f"{happened}; the local one wins ({by})"
         case (ConflictPolicy.REMOTE, Mode.DOWN | Mode.BOTH):
-            return Verb.DOWNLOAD, f"{happened}; the server's wins (--conflict remote)"
+            return Verb.DOWNLOAD, f"{happened}; the server's wins ({by})"
         case (ConflictPolicy.LOCAL | ConflictPolicy.REMOTE, _):
             way = "up" if rules.mode is Mode.UP else "down"
             return Verb.REPORT, f"{happened}; left alone, as this run only goes {way}"
         case (ConflictPolicy.SKIP, _):
-            return Verb.REPORT, f"{happened}; left alone (--conflict skip)"
+            return Verb.REPORT, f"{happened} ({by})"
         case _:
             return Verb.CONFLICT, happened
+
+
+def keeps_both(decision: Decision, rules: Rules) -> bool:
+    """Does a conflict end with the server's version in place, and a copy of ours beside it?
+
+    Not where the run only goes up, or is to leave both as they are; and not of a pack, as a
+    copy would be packed with it.
+    """
+    fails = rules.conflict is ConflictPolicy.FAIL and not decision.is_chosen
+    as_it_is = rules.mode is Mode.UP or fails
+    is_pack = decision.local is not None and decision.local.pack is not None
+    return decision.verb is Verb.CONFLICT and not as_it_is and not is_pack
 
 
 def _difference(
@@ -277,6 +300,10 @@ def _is_equal(one: Digest | None, other: Digest | None) -> bool:
 # ----------------------------------------------------------------------- all paths
 
 
+#: Nobody has said anything.
+NO_CHOICES: Mapping[RelPath, Choice] = {}
+
+
 def _everything(_path: RelPath) -> bool:
     return True
 
@@ -290,6 +317,7 @@ def reconcile(
     unknown_local: Sequence[Unknown] = (),
     unknown_remote: Sequence[Unknown] = (),
     in_scope: Callable[[RelPath], bool] = _everything,
+    choices: Mapping[RelPath, Choice] = NO_CHOICES,
 ) -> Iterator[Decision]:
     """Compare the three trees, and say for each path what is to be done.
 
@@ -305,6 +333,7 @@ def reconcile(
         unknown_local: what the local listing could not see; may be many.
         unknown_remote: likewise.
         in_scope: False takes a path out of the run: it is not deleted either.
+        choices: what a person says of files in conflict.
 
     Raises:
         ValueError: a listing is not sorted, or has a path twice. A bug.
@@ -319,7 +348,7 @@ def reconcile(
         unseen = unseen_here.covers(path) or unseen_there.covers(path)
         decision = None
         if not unseen and in_scope(path):
-            decision = judge(path, here, there, row, rules)
+            decision = judge(path, here, there, row, rules, choices.get(path))
         if decision is not None and clash:
             decision = _stand_back(decision, clash)
         if (here is None) == (there is None):

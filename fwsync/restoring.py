@@ -7,14 +7,17 @@ file that somebody has put there.
 from __future__ import annotations
 
 import os
+import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fwsync import localfs, roots, trash
+from fwsync import conflicts, localfs, restored_noted, roots, trash
 from fwsync.errors import FileProblem, UsageError
 from fwsync.localfs import disk_errors
-from fwsync.model import Problem
+from fwsync.model import Problem, RelPath
+from fwsync.state_history import Restored as PutBack
 from fwsync.trash import Kept
 
 
@@ -96,7 +99,10 @@ def restore(root: Path, wanted: Wanted) -> list[Restored]:
                 newest.setdefault(one.path, one)
         if not newest and not (is_empty and wanted.is_all):
             raise _nothing_of(root, is_empty=is_empty)
-        return [_put_back(root_fd, one) for _, one in sorted(newest.items())]
+        done = [_put_back(root_fd, one) for _, one in sorted(newest.items())]
+        _release(root_fd, done)
+        restored_noted.note(root_fd, [_told(one) for one in done if one.problem is None])
+        return done
     finally:
         os.close(root_fd)
 
@@ -113,12 +119,30 @@ def _nothing_of(root: Path, *, is_empty: bool) -> UsageError:
     )
 
 
+def _told(done: Restored) -> PutBack:
+    """For the history."""
+    one = done.kept
+    path = RelPath(unicodedata.normalize("NFC", localfs.valid_text(one.path)))
+    return PutBack(path, one.run, one.size, time.time_ns())
+
+
 def _put_back(root_fd: int, one: Kept) -> Restored:
     try:
         trash.put_back(root_fd, one)
     except FileProblem as error:
         return Restored(one, Problem.of(one.path, error))
     return Restored(one)
+
+
+def _release(root_fd: int, done: Sequence[Restored]) -> None:
+    """A conflict's copy that somebody has put back is a file like others: it goes up.
+
+    The copy of a conflict that is open still stays here, as the state knows it.
+    """
+    back = {one.kept.path.rpartition("/")[2] for one in done if one.problem is None}
+    for copy in sorted(conflicts.noted_copies(root_fd)):
+        if copy.rpartition("/")[2] in back:  # by name: it may have moved with its folder
+            conflicts.release_copy(root_fd, copy)
 
 
 def _below_root(root: Path, wanted: Wanted) -> Wanted:

@@ -23,6 +23,9 @@ from fwsync.remotes.naming import Project
 from fwsync.remotes.uids import Homes
 from fwsync.state import StateThread
 
+#: What can be done with a project that is only read (S112).
+_COMING = frozenset({Verb.DOWNLOAD, Verb.CONFLICT, Verb.RENAME, Verb.DELETE_LOCAL})
+
 
 @dataclass(slots=True)
 class MayWrite:
@@ -42,7 +45,8 @@ class MayWrite:
         """The plan without what goes to projects that refuse, and a problem for each such file.
 
         Raises:
-            Forbidden: the key may write to none of the projects in scope.
+            Forbidden: the key may write to none of the projects in scope, and nothing is to
+                come from them.
         """
         refusals: dict[tuple[str, ...], Forbidden] = {}
         for project in self._getting_something(plan):
@@ -59,7 +63,8 @@ class MayWrite:
         if not refusals:
             return plan, []
         # Not of those that get something now: the others may be in step already.
-        if len(refusals) == sum(bool(one.id) for one in self.remote.projects):
+        refused_by_all = len(refusals) == sum(bool(one.id) for one in self.remote.projects)
+        if refused_by_all and not any(one.verb in _COMING for one in plan.carry_out):
             raise next(iter(refusals.values()))
         sent = (one for one in plan.carry_out if one.verb is Verb.UPLOAD)
         named = ((one.path, refusals.get(self._project_of(one))) for one in sent)

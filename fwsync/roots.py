@@ -58,6 +58,7 @@ class Place:
     marker: Path | None  #: as ``folder``
     note: str  #: why the state is not below the root, a sentence for the user; or empty
     granularity_ns: int  #: of the root's file system, for the state's racy rule
+    record: Path | None = None  #: remembers the root outside of it: see ``known_roots``
 
 
 # ------------------------------------------------------------------------------- the root

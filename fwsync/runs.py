@@ -9,23 +9,38 @@ import asyncio
 import contextlib
 import os
 import resource
+import shlex
 import tempfile
 import time
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fwsync import locks, roots, whereabouts
+from fwsync import (
+    holds,
+    known_roots,
+    localfs,
+    locks,
+    resolutions,
+    restored_noted,
+    roots,
+    saved_plans,
+    whereabouts,
+)
 from fwsync.config import environment
 from fwsync.engine import Settle
 from fwsync.errors import Exit, FwsyncError, UsageError
 from fwsync.held_state import copy_state
+from fwsync.holds import Hold
 from fwsync.localfs import disk_errors
 from fwsync.model import Mode, Problem, RelPath, Report, Verb
 from fwsync.plan import Plan
 from fwsync.progress import NoProgress, Progress
+from fwsync.reconcile import keeps_both
+from fwsync.saved_plans import saved_from
 from fwsync.scopes import PROJECT_NAME
 from fwsync.sessions import (
     COMMANDS,
@@ -37,9 +52,13 @@ from fwsync.sessions import (
 from fwsync.sources import Said, say_nothing
 from fwsync.space import shortage
 from fwsync.state import OpenProblem, Run, State, open_state
+from fwsync.state_history import Restored
 from fwsync.threads import in_thread
 
 T = TypeVar("T")
+
+#: Held deletions that a status names.
+_FIRST_HELD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +68,15 @@ class Planned:
     plan: Plan
     problems: tuple[Problem, ...]
     said: Mapping[RelPath, Said] = field(default_factory=dict)  #: of the files that would go up
+    saved_to: Path | None = None  #: the file that has it, to be applied
+    kept_twice: frozenset[RelPath] = frozenset()  #: conflicts that end with both files here
+
+    @property
+    def bytes(self) -> int:
+        """How many would be moved."""
+        steps = self.plan.carry_out
+        fetched = (one.remote for one in steps if one.path in self.kept_twice)
+        return sum(one.size for one in steps) + sum(one.size for one in fetched if one is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +92,28 @@ class Status:
     last: Run | None = None
     problems: list[OpenProblem] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    copies: list[dict[str, str]] = field(default_factory=list)  #: path and copy of each conflict
+    hold: Hold | None = None  #: what a guard holds
+    held_first: list[tuple[str, str]] = field(default_factory=list)  #: path and side, of ``held``
+    standoffs: int = 0  #: conflicts that were left as they are
     uploads: int = 0  #: begun and not ended
     holder: str = ""  #: the process that works on the root now, if any
 
     @property
     def halted(self) -> bool:
-        """True if a guard held the last run."""
-        return self.last is not None and self.last.exit_code == Exit.HALTED
+        """True if a guard held the last run, or holds what nobody has consented to since."""
+        held_last = self.last is not None and self.last.exit_code == Exit.HALTED
+        return held_last or self.hold is not None
+
+    @property
+    def consent(self) -> str:
+        """The command that lets through what a guard holds; empty where none does."""
+        if self.hold is None:
+            return ""
+        where = shlex.quote(str(self.root))
+        return (
+            f"fwsync {COMMANDS[Mode(self.hold.mode)]} {where} --accept-deletes {self.hold.plan_id}"
+        )
 
     def fields(self) -> dict[str, object]:
         """Flat keys for a JSON line."""
@@ -87,9 +130,13 @@ class Status:
             "last_exit_code": last.exit_code if last else None,
             "problems": [{"path": one.path, "message": one.message} for one in self.problems],
             "conflicts": self.conflicts,
+            "copies": self.copies,
+            "held_first": [path for path, _ in self.held_first],
             "uploads": self.uploads,
             "holder": self.holder,
             "halted": self.halted,
+            "hold": self.hold.fields() if self.hold is not None else None,
+            "consent": self.consent,
         }
 
 
@@ -110,11 +157,11 @@ def run(
     Raises:
         FwsyncError: it could not start, or could not go on. What was done stays done.
     """
-    return _drive(_run(mode, folder, target, flags, config, progress or NoProgress()))
+    return drive(_run(mode, folder, target, flags, config, progress or NoProgress()))
 
 
 @disk_errors()
-def _drive(work: Coroutine[Any, Any, T]) -> T:
+def drive(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; in a thread where a loop runs here already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -139,17 +186,21 @@ async def _run(
         progress.close()
 
 
-async def recorded_cycle(session: Session, command: str, settle: Settle | None = None) -> Report:
+async def recorded_cycle(
+    session: Session, command: str, settle: Settle | None = None, *, is_part: bool = False
+) -> Report:
     """One cycle, with its line in the history.
 
     Args:
         session: open.
         command: for the history.
         settle: picks folders that are not quiet yet; who has one goes on with more cycles.
+        is_part: some of what is to be done is left on purpose: what was a problem may be one yet.
     """
     state = session.state
     started_ns = time.time_ns()
     number = await state.call(State.begin_run, command, session.scope.name)
+    await _take_up(session)
     code: int | None = None  # a run that ends by a defect of ours leaves none
     report = Report()
     try:
@@ -162,9 +213,13 @@ async def recorded_cycle(session: Session, command: str, settle: Settle | None =
         report.notes += session.remote.strays.notes
         session.remote.strays.clear()
         code = report.exit_code
-        if not session.remote.selection.is_set:
+        if not session.remote.selection.is_set and not is_part:
             # What is no problem any more need not be told again; what was not looked at may be.
             await state.call(State.drop_problems, not_seen_since_ns=started_ns)
+            if not (report.halted or report.left):
+                await state.call(lambda one: one.standoffs.drop_unseen(since_ns=started_ns))
+        days = session.settings.history_days
+        await state.call(lambda one: one.history.prune(days=days, now_ns=time.time_ns()))
     except FwsyncError as error:
         code = error.exit_code
         raise
@@ -174,8 +229,22 @@ async def recorded_cycle(session: Session, command: str, settle: Settle | None =
     finally:
         _complete(report, session, command)
         if code is not None:
-            await state.call(State.end_run, number, int(code), _counts(report))
+            told = _counts(report) | {"mode": session.mode.value}
+            await state.call(State.end_run, number, int(code), told)
     return report
+
+
+async def _take_up(session: Session) -> None:
+    """What a person has done since the last run: what was put back, and begun to be settled."""
+    with localfs.root_descriptor(session.place.root) as root_fd:
+        await session.state.call(resolutions.finish_begun, root_fd)
+        for name, files in await in_thread(lambda: list(restored_noted.noted(root_fd))):
+            await session.state.call(_write_restored, files)
+            await in_thread(restored_noted.forget, root_fd, [name])
+
+
+def _write_restored(state: State, files: list[Restored]) -> None:
+    state.history.take_restored(files)
 
 
 def _complete(report: Report, session: Session, command: str) -> None:
@@ -190,7 +259,7 @@ def _counts(report: Report) -> dict[str, Any]:
     names = (
         "uploaded", "downloaded", "deleted", "renamed", "adopted", "skipped", "conflicts",
         "sidecars",
-        "problems", "bytes", "requests", "held", "halted", "plan_id",
+        "problems", "bytes", "requests", "held", "halted", "guards", "plan_id",
     )  # fmt: skip
     return {name: getattr(report, name) for name in names}
 
@@ -203,9 +272,23 @@ def run_plan(
     config: Path | None = None,
     *,
     progress: Progress | None = None,
+    out: Path | None = None,
 ) -> Planned:
-    """What a run would do; nothing is written, here, there or in the state."""
-    return _drive(_plan(mode, folder, target, flags, config, progress or NoProgress()))
+    """What a run would do; nothing is written, here, there or in the state.
+
+    Args:
+        mode: the direction; this and the next are as in :func:`run`.
+        folder: the root.
+        target: the project; None: the one that the root remembers.
+        flags: settings that override file and environment.
+        config: the settings file.
+        progress: is told what happens.
+        out: a file that gets the plan, for :func:`fwsync.applying.run`.
+
+    Raises:
+        UsageError: as everywhere; or the file would be synced itself, or is something else.
+    """
+    return drive(_plan(mode, folder, target, flags, config, progress or NoProgress(), out))
 
 
 async def _plan(
@@ -215,7 +298,10 @@ async def _plan(
     flags: Flags,
     config: Path | None,
     progress: Progress,
+    out: Path | None,
 ) -> Planned:
+    if out is not None:
+        out = await in_thread(_plan_file, out, folder)
     with _stand_in(folder, wanted=mode is Mode.DOWN) as root:
         async with open_session(
             mode, root, target, flags, config, progress=progress, only_look=True
@@ -227,7 +313,43 @@ async def _plan(
             if lack := await in_thread(shortage, folder, plan.carry_out):
                 progress.note(lack)
             problems = (*view.problems, *beside.problems, *session.remote.asides)
-            return Planned(plan, problems, said)
+            if out is not None:
+                saved = saved_from(
+                    view.plan,
+                    await in_thread(_made, session, folder),
+                    beside=beside.decisions,
+                    problems=[{"path": one.path, "message": one.message} for one in problems],
+                    made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                )
+                await in_thread(saved_plans.write, out, saved)
+            rules = session.engine.policy.rules
+            both = frozenset(one.path for one in plan.carry_out if keeps_both(one, rules))
+            return Planned(plan, problems, said, out, both)
+
+
+def _plan_file(out: Path, folder: Path) -> Path:
+    """The file that a plan goes to, looked at before anything is asked; absolute."""
+    file = out.absolute().parent.resolve() / out.name
+    root = Path(os.path.realpath(folder))
+    whereabouts.check_not_synced(root, file, "the plan", "--out")
+    saved_plans.check_target(file)
+    return file
+
+
+def _made(session: Session, folder: Path) -> saved_plans.Made:
+    """What a plan of this session is made for; the folder need not be there."""
+    settings = saved_plans.deciding(session.settings)
+    return saved_plans.Made(
+        mode=session.mode,
+        root=Path(os.path.realpath(folder)),
+        root_id=roots.root_id(folder) or "",
+        remote=session.key,
+        remote_name=session.scope.name,
+        target=session.target,
+        settings=settings,
+        files=saved_plans.digests_of(settings),
+        rules=saved_plans.rules_of(session.settings),
+    )
 
 
 async def _said(session: Session, plan: Plan) -> dict[RelPath, Said]:
@@ -270,7 +392,7 @@ def run_verify(
         progress: is told what happens.
         deep: read every file again, and trust no recorded hash.
     """
-    return _drive(_verify(folder, target, flags, config, progress or NoProgress(), deep))
+    return drive(_verify(folder, target, flags, config, progress or NoProgress(), deep))
 
 
 async def _verify(
@@ -328,12 +450,14 @@ def read_status(
 
     Raises:
         UsageError: it is no root of ours.
+        Halted: it was one, and is empty now or another.
     """
     settings = settings_of(flags, config)
     root = roots.prepare_root(folder)
     place = whereabouts.locate(root, target, state_option=settings.state, env=environment())
     source = place.work_copy_of or place.state_file
     if not source.exists():
+        known_roots.check(root, environment())
         raise UsageError(
             f"{folder}: nothing is known about this folder",
             hint="run fwsync push, pull, sync or watch on it first",
@@ -354,6 +478,10 @@ def read_status(
                 last=runs[0] if runs else None,
                 problems=state.problems(),
                 conflicts=[one.path for one in state.conflicts()],
+                copies=[{"path": one.path, "copy": one.copy_path} for one in state.conflicts()],
+                hold=holds.read(state),
+                held_first=state.numbers.first_held(_FIRST_HELD),
+                standoffs=len(state.standoffs.all()),
                 uploads=len(state.uploads.paths()),
                 holder=locks.holder_of(place),
             )

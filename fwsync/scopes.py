@@ -22,7 +22,7 @@ from fwsync.remotes.naming import Project
 from fwsync.state import State, StateThread
 
 #: Settings that a state keeps for its root.
-_PROJECT_ID, PROJECT_NAME = "project", "project_name"
+PROJECT_ID, PROJECT_NAME = "project", "project_name"
 
 #: Group and project, by their labels.
 _Labels = tuple[str, str]
@@ -90,7 +90,7 @@ async def remembered_scope(
     Raises:
         UsageError: it belongs to none, or its project is gone.
     """
-    known = await state.call(State.setting, _PROJECT_ID)
+    known = await state.call(State.setting, PROJECT_ID)
     if known is None:
         raise no_project_yet(root)
     if known == whereabouts.WHOLE_SITE:
@@ -128,7 +128,7 @@ async def check_same_project(state: StateThread, place: roots.Place, scope: Scop
     Raises:
         UsageError: the state is another project's: by ``--state``, or without ``remotes``.
     """
-    known = await state.call(State.setting, _PROJECT_ID)
+    known = await state.call(State.setting, PROJECT_ID)
     if known not in (None, scope.id):
         name = await state.call(State.setting, PROJECT_NAME)
         raise UsageError(
@@ -159,6 +159,19 @@ def check_not_mixed(place: roots.Place, scope: Scope, mode: Mode) -> None:
     )
 
 
+def second_project(place: roots.Place, scope: Scope) -> str:
+    """What to say where a kept folder gets one more project, which may be a slip; or nothing."""
+    if (place.work_copy_of or place.state_file).exists():
+        return ""
+    known = [one.name for one in whereabouts.known_remotes(place.remotes) if not one.gone]
+    if not known or scope.name in known:
+        return ""
+    return (
+        f"{place.root}: is in step with {' and '.join(known)} already; {scope.name} is a second "
+        "project, which gets its files too from now on"
+    )
+
+
 def key_of(door: Door, scope: Scope) -> str:
     """What never changes for a scope."""
     return f"{door.api.url.origin()} {scope.id}"
@@ -168,7 +181,7 @@ async def remember(state: StateThread, place: roots.Place, door: Door, scope: Sc
     """Write down, in the state and beside it, what a root is kept in step with."""
     key = key_of(door, scope)
     whereabouts.register(place, key, scope.name, gone=await _replaced(door, place, key, scope))
-    await state.call(State.set_setting, _PROJECT_ID, scope.id)
+    await state.call(State.set_setting, PROJECT_ID, scope.id)
     await state.call(State.set_setting, PROJECT_NAME, scope.name)
 
 

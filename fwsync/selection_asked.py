@@ -28,7 +28,7 @@ _TAGGED = {level.value: level for level in BELOW_PROJECT}
 _MLSETS = ("Training", "Testing", "Validation", NO_TYPE)
 
 #: Commands that look at no file.
-_BLIND = frozenset({"cleanup"})
+_BLIND = frozenset({"cleanup", "doctor"})
 
 
 def only_comes_down(mode: Mode, command: str) -> bool:

@@ -25,6 +25,7 @@ from fwsync.progress import (
     choose_progress,
     plural,
     printable,
+    problem_fields,
     say,
     size_text,
 )
@@ -47,6 +48,7 @@ _VERBS = {
     Verb.UPLOAD: "send",
     Verb.DOWNLOAD: "fetch",
     Verb.RENAME: "rename here",
+    Verb.RENAME_REMOTE: "rename there",
     Verb.DELETE_LOCAL: "delete here",
     Verb.DELETE_REMOTE: "delete there",
     Verb.ADOPT: "same already",
@@ -79,13 +81,16 @@ def report(done: Report, *, as_json: bool, code: Exit | None = None) -> Exit:
     if as_json:
         lines = JsonLines(sys.stdout)
         for problem in done.problem_list:
-            lines.write("problem", **_problem_fields(problem))
+            lines.write("problem", **problem_fields(problem))
         for path in done.conflict_list:
             lines.write("conflict", path=path)
         for note in done.notes:
             lines.write("note", text=note)
         for left in done.difference_list:
             lines.write("left-alone", path=left.path, reason=left.message)
+        for waiting in done.waiting:
+            verb = waiting.verb.value
+            lines.write("waiting", verb=verb, path=waiting.path, reason=waiting.reason)
         lines.write("summary", **summary(done, code))
     else:
         _tell(done)
@@ -122,6 +127,8 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
         "seconds": round(done.seconds, 3),
         "peak_memory": done.peak_memory,
         "halted": done.halted,
+        "guards": done.guards,
+        "waiting": len(done.waiting),
         "plan_id": done.plan_id,
         "exit_code": int(code),
     }
@@ -150,8 +157,12 @@ def _tell(done: Report) -> None:
             "run it again to go on"
         )
     if done.halted:
+        _list("waits", [f"{_VERBS[one.verb]} {one.path}" for one in done.waiting])
         say(f"held: {done.halted}; nothing was deleted or overwritten")
-        say(f"hint: to go ahead, run it again with --accept-deletes {done.plan_id}")
+        say(
+            "hint: if it is an accident, put it right; if it is meant, give the same command with "
+            f"--accept-deletes {done.plan_id} (--json lists all of it)"
+        )
     say(_one_line(done))
 
 
@@ -249,12 +260,12 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
             said = planned.said.get(decision.path, Said())
             lines.write("decision", **_decision_fields(decision, said))
         for problem in planned.problems:
-            lines.write("problem", **_problem_fields(problem))
+            lines.write("problem", **problem_fields(problem))
         lines.write("summary", **_plan_summary(planned))
     else:
         for decision in decisions:
             what = _VERBS[decision.verb]
-            say(f"{what:>18}  {printable(decision.path)}  ({decision.reason})")
+            say(f"{what:>18}  {printable(decision.path)}  ({_why(decision, planned)})")
             if decision.rule:
                 say(f"{'':>18}  {printable(_origin(decision))}")
             if told := _told_of(planned.said.get(decision.path)):
@@ -263,9 +274,27 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
         for guard in planned.plan.held:
             say(f"held: {guard.reason}")
         say(_plan_line(planned))
-    if planned.plan.waiting:
+        if planned.saved_to is not None:
+            say(f"hint: `fwsync apply {printable(shlex.quote(str(planned.saved_to)))}` does it")
+    return _plan_code(planned)
+
+
+def _why(decision: Decision, planned: Planned) -> str:
+    """The reason for a step; of a conflict also what becomes of it."""
+    if decision.verb is not Verb.CONFLICT or planned.plan.held:
+        return decision.reason
+    kept = decision.path in planned.kept_twice
+    then = "the server's gets the name, yours stays beside it" if kept else "nothing is touched"
+    return f"{decision.reason}; {then}"
+
+
+def _plan_code(planned: Planned) -> Exit:
+    """What the run would end with, if all of it gets through."""
+    of = planned.plan
+    if of.waiting:
         return Exit.HALTED
-    return Exit.DIFFERENCES if planned.problems or _conflicts(planned.plan) else Exit.IN_STEP
+    left = any(one.verb in (Verb.CONFLICT, Verb.REPORT) for one in of.carry_out)
+    return Exit.DIFFERENCES if planned.problems or left else Exit.IN_STEP
 
 
 def _conflicts(of: Plan) -> int:
@@ -279,16 +308,18 @@ def _plan_summary(planned: Planned) -> dict[str, object]:
     return {
         "command": "plan",
         **counts,
-        "bytes": sum(one.size for one in planned.plan.carry_out),
+        "bytes": planned.bytes,
         "problems": len(planned.problems),
         "waiting": len(planned.plan.waiting),
         "plan_id": planned.plan.plan_id,
+        "out": "" if planned.saved_to is None else str(planned.saved_to),
+        "exit_code": int(_plan_code(planned)),
     }
 
 
 def _plan_line(planned: Planned) -> str:
     of = planned.plan
-    size = size_text(sum(one.size for one in of.carry_out))
+    size = size_text(planned.bytes)
     text = f"plan: {plural(len(of.carry_out), 'step')}, {size} to move"
     if not of.carry_out and not of.waiting:
         text = "plan: nothing to do"
@@ -335,15 +366,6 @@ def _decision_fields(decision: Decision, said: Said) -> dict[str, object]:
     }
 
 
-def _problem_fields(problem: Problem) -> dict[str, Any]:
-    return {
-        "path": problem.path,
-        "message": problem.message,
-        "hint": problem.hint,
-        "retryable": problem.retryable,
-    }
-
-
 def in_trash(found: Sequence[Kept], *, as_json: bool) -> Exit:
     """Print what lies in the trash."""
     if as_json:
@@ -371,7 +393,7 @@ def put_back(done: Sequence[Restored], *, as_json: bool) -> Exit:
             if one.problem is None:
                 lines.write("restored", path=one.kept.path, run=one.kept.run, size=one.kept.size)
         for problem in failed:
-            lines.write("problem", **_problem_fields(problem))
+            lines.write("problem", **problem_fields(problem))
         counts = {"restored": restored, "problems": len(failed)}
         lines.write("summary", command="restore", **counts, exit_code=int(code))
         return code

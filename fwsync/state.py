@@ -32,14 +32,20 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fwsync.model import BaseEntry, LocalEntry, Outcome, RelPath, RemoteEntry, Unknown
 from fwsync.selection import Reach
+from fwsync.state_conflicts import Copies
 from fwsync.state_downloads import Downloads
 from fwsync.state_extras import Extras
 from fwsync.state_file import APPLICATION_ID, StateFile, open_file
 from fwsync.state_given import GivenNames
+from fwsync.state_guards import Numbers
+from fwsync.state_history import Circumstances, History
 from fwsync.state_moves import Moves
 from fwsync.state_names import Aliases
+from fwsync.state_paths import Paths, Seen, glance
 from fwsync.state_places import Clash, PlacedFile, Places
 from fwsync.state_queries import (
+    ALL_IN_STEP,
+    ALL_IN_STEP_MAPPED,
     BASE_PAGE,
     IN_STEP,
     IN_STEP_MAPPED,
@@ -72,12 +78,14 @@ from fwsync.state_rows import (
 )
 from fwsync.state_scan import ScanIntake
 from fwsync.state_selection import LEFT_OUT_TABLE, leave_out
+from fwsync.state_standoffs import Standoffs
 from fwsync.state_told import Told
 from fwsync.state_uploads import Uploads
 
 __all__ = [
     "APPLICATION_ID",
     "GRANULARITY_NS",
+    "Circumstances",
     "Clash",
     "OpenConflict",
     "OpenProblem",
@@ -97,6 +105,9 @@ T = TypeVar("T")
 #: Nanoseconds. A kernel stamps files with the time of its last tick, 10 ms at most
 #: (HZ=100); doubled. Coarse file systems: see ``filesystems.filesystem_of``.
 GRANULARITY_NS = 20_000_000
+
+#: Nothing is told of a run beside its outcomes.
+NOTHING_TOLD = Circumstances()
 
 
 def open_state(
@@ -154,6 +165,7 @@ class State:
         self._now_ns = now_ns
         self._listing = False
         self._in_step_at: object = None  # the state of things that ``temp.in_step`` is of
+        self._all_in_step = False  # it holds every path of all three trees
         self.places = Places(db, granularity_ns)
         self.moves = Moves(db, granularity_ns, self.places)
         self.uploads = Uploads(db, now_ns)
@@ -162,6 +174,11 @@ class State:
         self.extras = Extras(db, granularity_ns)
         self.given_names = GivenNames(db)
         self.told = Told(db)
+        self.numbers = Numbers(db)
+        self.history = History(db)
+        self.standoffs = Standoffs(db)
+        self.paths = Paths(db)
+        self.copies = Copies(db, self.history, self.standoffs, now_ns)
         self.file = db.file  #: where it lies
 
     def close(self) -> None:
@@ -244,6 +261,8 @@ class State:
         """
         self._need_listing()
         self._find_in_step()
+        if self._all_in_step:
+            return []
         arguments = {
             "after": after,
             "limit": -1 if limit is None else limit,
@@ -310,6 +329,12 @@ class State:
         rows = self._db.ask(f"{LOCAL_PAGE} WHERE path = :path", {**self._granularity, "path": path})
         return to_local(rows[0]) if rows else None
 
+    def glance(self, path: RelPath) -> Seen:
+        """One path as the three trees have it; after the listing."""
+        self._need_listing()
+        granularity_ns = self._granularity["granularity"]
+        return glance(self._db, path, granularity_ns, placed=self.places.active)
+
     def files_after(self, path: str, count: int) -> list[LocalEntry]:
         """The next so many files of the index behind a path."""
         sql = f"{LOCAL_PAGE} WHERE path > :after ORDER BY path LIMIT :count"
@@ -349,6 +374,8 @@ class State:
         self.places.refresh()
         if self._in_step_at != self._db.changes():
             self._find_in_step()
+        if self._all_in_step:
+            return iter(()), iter(()), iter(())
         self._db.ask("INSERT OR IGNORE INTO temp.in_step SELECT path FROM temp.left_out")
         here = (
             self.places.entries(OUT_OF_STEP)
@@ -381,10 +408,11 @@ class State:
 
     # -- what happened
 
-    def record(self, outcomes: Sequence[Outcome]) -> None:
+    def record(self, outcomes: Sequence[Outcome], told: Circumstances = NOTHING_TOLD) -> None:
         """Write down what happened, in one transaction.
 
         Args:
+            told: for the history.
             outcomes: those with a problem change nothing but the list of problems. A hash
                 that comes with no ``hashed_at_ns``, and is not in the index already, is
                 made again by the next run.
@@ -393,14 +421,22 @@ class State:
             ValueError: agreement without both entries, or on different bytes.
         """
         with self._db.change() as db:
-            record_outcomes(db, outcomes, self._now_ns)
+            now_ns, run = self._now_ns(), self.history.run
+            left = self.standoffs.take(db, outcomes, run=run, at_ns=now_ns)
+            self.history.take(db, outcomes, now_ns, told, left)
+            record_outcomes(db, outcomes, self._now_ns, run)
+
+    def forget_agreed(self, paths: Iterable[RelPath]) -> None:
+        """Both sides have agreed on none of these, as if they had never met."""
+        with self._db.change() as db:
+            db.executemany("DELETE FROM base WHERE path = ?", ((path,) for path in paths))
 
     def begin_run(self, command: str, remote: str) -> int:
         """A run starts; gives its number."""
         sql = "INSERT INTO run (command, remote, started_ns) VALUES (?, ?, ?) RETURNING id"
-        return int(
-            self._db.ask(sql, (shown_text(command), shown_text(remote), self._now_ns()))[0][0]
-        )
+        row = self._db.ask(sql, (shown_text(command), shown_text(remote), self._now_ns()))[0]
+        self.history.begin(int(row[0]))
+        return int(row[0])
 
     def end_run(self, run: int, exit_code: int, summary: Mapping[str, Any]) -> None:
         """A run has ended; all it recorded is on disk when this returns."""
@@ -419,10 +455,11 @@ class State:
     def counts(self) -> dict[str, int]:
         """How many of each: for ``fwsync status``."""
         names = ("files", "bytes", "held", "indexed", "conflicts", "problems")
-        sql = """SELECT (SELECT count(*) FROM base), (SELECT coalesce(sum(size), 0) FROM base),
-            (SELECT count(*) FROM base WHERE held <> ''), (SELECT count(*) FROM local_file),
+        sql = """SELECT count(*), coalesce(sum(size) FILTER (WHERE held = ''), 0),
+            count(*) FILTER (WHERE held <> ''),
+            (SELECT count(*) FROM local_file),
             (SELECT count(*) FROM conflict WHERE closed_at_ns IS NULL),
-            (SELECT count(*) FROM problem)"""
+            (SELECT count(*) FROM problem) FROM base"""
         return dict(zip(names, self._db.ask(sql)[0], strict=True))
 
     def problems(self) -> list[OpenProblem]:
@@ -441,14 +478,7 @@ class State:
 
     def conflicts(self) -> list[OpenConflict]:
         """The open conflicts, the oldest first."""
-        sql = """SELECT id, path, copy_path, at_ns, local_digest, remote_digest FROM conflict
-            WHERE closed_at_ns IS NULL ORDER BY id"""
-        return [OpenConflict(*row) for row in self._db.ask(sql)]
-
-    def close_conflict(self, conflict: int) -> None:
-        """Somebody has dealt with it."""
-        sql = "UPDATE conflict SET closed_at_ns = ? WHERE id = ? AND closed_at_ns IS NULL"
-        self._db.ask(sql, (self._now_ns(), conflict))
+        return self.copies.open()
 
     def setting(self, key: str) -> str | None:
         """A setting's value, or None."""
@@ -478,6 +508,8 @@ class State:
         self._db.ask("DROP TABLE IF EXISTS temp.in_step")
         self._db.ask(IN_STEP_TABLE)
         self._db.ask(IN_STEP_MAPPED if self.places.active else IN_STEP, self._granularity)
+        all_in_step = ALL_IN_STEP_MAPPED if self.places.active else ALL_IN_STEP
+        self._all_in_step = bool(self._db.ask(all_in_step)[0][0])
         self._in_step_at = self._db.changes()
 
     def _need_listing(self) -> None:

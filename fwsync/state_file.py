@@ -121,8 +121,8 @@ def _told(file: Path, error: sqlite3.Error) -> LocalError | None:
 def _damaged(file: Path, what: str) -> StateDamaged:
     return StateDamaged(
         f"{file}: the state file is damaged ({what}); expected a database of fwsync",
-        hint=f"move {file} away and run again: "
-        "the next run compares contents and moves nothing that is equal on both sides",
+        hint="`fwsync doctor DIR --rebuild` keeps it under another name, and makes a new one by "
+        "comparing contents; no file is moved or deleted",
     )
 
 

@@ -22,7 +22,8 @@ REMOTE_PAGE = "SELECT * FROM temp.remote_file"
 #: Where a layout puts files elsewhere: the entries it makes, see ``state_places``.
 MAPPED_PAGE = f"SELECT {LOCAL}, {KNOWN}, source, kind FROM temp.mapped AS l"  # noqa: S608 - constants
 BASE_PAGE = (
-    "SELECT path, size, local_etag, remote_etag, digest, held, container_id, file_id FROM base"
+    "SELECT path, size, local_etag, remote_etag, digest, held, container_id, file_id, version"
+    " FROM base"
 )
 
 # A file is read if that can change its verdict: without its tag, where the size equals
@@ -38,9 +39,10 @@ SELECT path, size, mtime_ns, ctime_ns, device, inode, disk_path, etag, digest, s
         b.size IS l.size AS like_base, $LIKE_REMOTE AS like_remote,
         b.local_etag AS base_etag,
         $LIKE_REMOTE AND r.digest IS NOT NULL AND r.etag IS NOT b.remote_etag AS wanted,
-        :renames AND b.path IS NULL AND l.size IN (
+        :renames AND b.size IS NOT l.size AND l.size IN (
             SELECT gone.size FROM base AS gone LEFT JOIN $LOCAL AS here USING (path)
-            WHERE here.path IS NULL
+            WHERE gone.path NOT IN temp.in_step AND gone.held <> 'local'
+                AND here.size IS NOT gone.size
         ) AS maybe_renamed
     FROM $LOCAL AS l LEFT JOIN base AS b USING (path)
         LEFT JOIN temp.remote_file AS r USING (path)
@@ -87,6 +89,12 @@ ORDER BY path
 """  # noqa: S608 - put together from constants
 IN_STEP = _IN_STEP.replace("$LOCAL", "local_file")
 IN_STEP_MAPPED = _IN_STEP.replace("$LOCAL", "temp.mapped")
+#: Each of them has a row in all three trees, so these are whole where none has more rows.
+_ALL_IN_STEP = """SELECT all_ = (SELECT count(*) FROM $LOCAL) AND all_ = (SELECT count(*) FROM base)
+    AND all_ = (SELECT count(*) FROM temp.remote_file)
+    FROM (SELECT count(*) AS all_ FROM temp.in_step)"""
+ALL_IN_STEP = _ALL_IN_STEP.replace("$LOCAL", "local_file")
+ALL_IN_STEP_MAPPED = _ALL_IN_STEP.replace("$LOCAL", "temp.mapped")
 #: Of what a selection does not leave out.
 TAKES_PART = "path NOT IN temp.left_out"
 #: Of the pages of the three trees.
@@ -130,6 +138,11 @@ ON CONFLICT (path) DO UPDATE SET (size, local_etag, remote_etag, digest, contain
     excluded.file_id, excluded.version, '')
 """  # noqa: S608 - put together from constants
 AGREE_ROWS = AGREE.replace(_AGREED, ", ".join([_AGREED] * ROWS))
+
+_EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#: Something that happened. What has happened twice at one moment is told once.
+PUT_EVENT = f"INSERT OR REPLACE INTO event VALUES {_EVENT}"  # noqa: S608 - marks
+PUT_EVENT_ROWS = PUT_EVENT.replace(_EVENT, ", ".join([_EVENT] * ROWS))
 
 FAILED = """
 INSERT INTO problem VALUES (:path, :message, :hint, :retryable, 1, :now, :now)

@@ -35,8 +35,16 @@ from fwsync.state_rows import (
 _SUPERSEDED = ("problem", "upload", "base_source")
 
 
-def record_outcomes(db: Connection, outcomes: Iterable[Outcome], now_ns: Callable[[], int]) -> None:
+def record_outcomes(
+    db: Connection, outcomes: Iterable[Outcome], now_ns: Callable[[], int], run: int = 0
+) -> None:
     """Outcomes in their order; those of new files that came down together at once.
+
+    Args:
+        db: in a transaction.
+        outcomes: what happened.
+        now_ns: the wall clock.
+        run: that they are of; 0: of none.
 
     Raises:
         ValueError: as :func:`record_outcome`.
@@ -46,7 +54,7 @@ def record_outcomes(db: Connection, outcomes: Iterable[Outcome], now_ns: Callabl
             _record_new(db, list(some))
             continue
         for outcome in some:
-            record_outcome(db, outcome, now_ns)
+            record_outcome(db, outcome, now_ns, run)
 
 
 def _is_new_here(outcome: Outcome) -> bool:
@@ -86,7 +94,9 @@ def put_rows(db: Connection, one: str, many: str, rows: Sequence[Row]) -> None:
     db.executemany(one, rows[whole:])
 
 
-def record_outcome(db: Connection, outcome: Outcome, now_ns: Callable[[], int]) -> None:
+def record_outcome(
+    db: Connection, outcome: Outcome, now_ns: Callable[[], int], run: int = 0
+) -> None:
     """One outcome; one with a problem changes nothing but the list of problems.
 
     Raises:
@@ -95,17 +105,21 @@ def record_outcome(db: Connection, outcome: Outcome, now_ns: Callable[[], int]) 
     if outcome.problem is not None:
         _put_problem(db, outcome.problem, now_ns())
         return
-    _put_outcome(db, outcome, now_ns)
+    _put_outcome(db, outcome, now_ns, run)
     db.execute("DELETE FROM problem WHERE path = ?", (outcome.decision.path,))
 
 
-def _put_outcome(db: Connection, outcome: Outcome, now_ns: Callable[[], int]) -> None:
+def _put_outcome(db: Connection, outcome: Outcome, now_ns: Callable[[], int], run: int) -> None:
     decision = outcome.decision
     path = decision.path
     match decision.verb:
         case Verb.UPLOAD | Verb.DOWNLOAD | Verb.ADOPT:
             _agree(db, outcome)
-        case Verb.RENAME:
+        case Verb.RENAME if decision.base is None:
+            _lie_elsewhere(db, outcome)
+        case Verb.RENAME_REMOTE if outcome.remote is None:
+            _move_row(db, outcome)
+        case Verb.RENAME | Verb.RENAME_REMOTE:
             _follow(db, outcome)
         case Verb.FORGET:
             db.execute("DELETE FROM base WHERE path = ?", (path,))
@@ -118,7 +132,7 @@ def _put_outcome(db: Connection, outcome: Outcome, now_ns: Callable[[], int]) ->
             side = "local" if decision.local is None else "remote"
             db.execute("UPDATE base SET held = ? WHERE path = ?", (side, path))
         case Verb.CONFLICT if outcome.conflict_copy is not None:
-            _keep_both(db, outcome, now_ns())
+            _keep_both(db, outcome, now_ns(), run)
             if outcome.local is not None and outcome.remote is not None:
                 _agree(db, outcome)
         case Verb.NOTHING if decision.local is not None and decision.remote is not None:
@@ -192,11 +206,41 @@ def _follow(db: Connection, outcome: Outcome) -> None:
         held = "UPDATE base SET held = ? WHERE path = ?"
         db.execute(held, (base.held, decision.path))
         return
-    for was, now in zip(files_of(decision.local or local), files_of(local), strict=True):
+    _has_left(db, decision.local or local, local)
+    _lies_here(db, decision.path, local, outcome.hashed_at_ns)
+
+
+def _has_left(db: Connection, before: LocalEntry, local: LocalEntry) -> None:
+    """What lies elsewhere now is not in the index at its old path any more."""
+    for was, now in zip(files_of(before), files_of(local), strict=True):
         if was.indexed != now.indexed:
             gone = "DELETE FROM local_file WHERE path = ? AND device = ? AND inode = ?"
             *_, device, inode, _ = stamp_row(was)
             db.execute(gone, (was.indexed, device, inode))
+
+
+def _lie_elsewhere(db: Connection, outcome: Outcome) -> None:
+    """A file that nothing was agreed on has another path here: only the index says so."""
+    before, local = outcome.decision.local, outcome.local
+    if before is None or local is None:
+        raise ValueError(f"{outcome.decision.path}: moved, but it is not known what")
+    _has_left(db, before, local)
+    for one in files_of(local):
+        if one.etag is None:
+            db.execute(PUT_SCANNED, stamp_row(one))
+        else:
+            _index(db, one, outcome.hashed_at_ns)
+
+
+def _move_row(db: Connection, outcome: Outcome) -> None:
+    """What is gone from the server moved here: that it is gone is known by its new path."""
+    decision, local = outcome.decision, outcome.local
+    if decision.base is None or local is None:
+        raise ValueError(f"{decision.path}: moved, but it is not known what")
+    db.execute("DELETE FROM base WHERE path = ?", (decision.path,))
+    moved = "UPDATE base SET path = ?, held = 'remote' WHERE path = ?"
+    db.execute(moved, (decision.path, decision.base.path))
+    db.execute("DELETE FROM base_source WHERE path = ?", (decision.base.path,))
     _lies_here(db, decision.path, local, outcome.hashed_at_ns)
 
 
@@ -217,17 +261,27 @@ def _forget_files(db: Connection, decision: Decision) -> None:
     db.executemany("DELETE FROM local_file WHERE path = ?", [(path,) for path in gone])
 
 
-def _keep_both(db: Connection, outcome: Outcome, at_ns: int) -> None:
+def _keep_both(db: Connection, outcome: Outcome, at_ns: int, run: int) -> None:
     local, remote = outcome.decision.local, outcome.decision.remote
     db.execute(
-        "INSERT OR IGNORE INTO conflict (path, copy_path, at_ns, local_digest, remote_digest)"
-        " VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO conflict (path, copy_path, at_ns, local_digest, remote_digest, run,"
+        " remote_etag, copy_size, copy_mtime_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        # An earlier run has made it, and did not get to its end; or one was closed within the
+        # second that its name has.
+        " ON CONFLICT (copy_path) DO UPDATE SET (path, local_digest, remote_digest, remote_etag,"
+        " copy_size, copy_mtime_ns, taking_back, closed_at_ns) = (excluded.path,"
+        " excluded.local_digest, excluded.remote_digest, excluded.remote_etag,"
+        " excluded.copy_size, excluded.copy_mtime_ns, NULL, NULL)",
         (
             outcome.decision.path,
             outcome.conflict_copy,
             at_ns,
             local.digest if local else None,
             remote.digest if remote else None,
+            run,
+            remote.etag if remote else None,
+            local.size if local else None,
+            local.stamp.mtime_ns if local else None,
         ),
     )
 

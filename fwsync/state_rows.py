@@ -24,6 +24,8 @@ Row = tuple[Any, ...]
 
 _HOLDERS: Mapping[str, Level | Holder] = {one.value: one for one in (*Level, *Holder)}
 
+_CALLED: Mapping[Level | Holder, str] = {one: one.value for one in (*Level, *Holder)}
+
 _WRAP = 1 << 64
 _HALF = 1 << 63
 
@@ -79,6 +81,11 @@ class OpenConflict:
     at_ns: int
     local_digest: Digest | None
     remote_digest: Digest | None
+    run: int | None = None  #: that made the copy; this and what follows: None: by an older fwsync
+    remote_etag: str | None = None  #: of what keeps the path
+    copy_size: int | None = None  #: bytes, as the copy was made
+    copy_mtime_ns: int | None = None  #: likewise
+    taking_back: str | None = None  #: the copy is about to take its path back: which file it is
 
 
 def signed(number: int) -> int:
@@ -87,6 +94,11 @@ def signed(number: int) -> int:
         return number
     number %= _WRAP
     return number if number < _HALF else number - _WRAP
+
+
+def unsigned(number: int) -> int:
+    """The other way round, for a device and an inode."""
+    return number % _WRAP
 
 
 def stamp_row(entry: LocalEntry) -> Row:
@@ -157,7 +169,7 @@ def remote_row(entry: RemoteEntry) -> Row:
         entry.size,
         entry.etag,
         entry.digest,
-        entry.container.level.value,
+        _CALLED[entry.container.level],
         entry.container.id,
         entry.name,
         entry.file_id,

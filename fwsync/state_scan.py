@@ -17,6 +17,22 @@ from fwsync.state_rows import Row, ScanSummary, stamp_row
 #: Entries of one part of a scan: short enough for others to have the state in between.
 PART: Final = 1000
 
+#: Files that are gone, with what says whether another is the same one: kept beyond the scan, for
+#: whoever asks what has moved.
+_VANISHED: Final = """CREATE TEMP {} (path TEXT PRIMARY KEY, device INTEGER NOT NULL,
+    inode INTEGER NOT NULL) STRICT, WITHOUT ROWID"""
+
+_RETIMED_TABLE = """CREATE TEMP TABLE IF NOT EXISTS retimed
+    (path TEXT PRIMARY KEY, shift_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID"""
+_RETIMED = """INSERT INTO temp.retimed VALUES (?, ?)
+    ON CONFLICT (path) DO UPDATE SET shift_ns = shift_ns + excluded.shift_ns"""
+
+#: For a file that was emptied with its old time, which is never sent (S22).
+_REPAIR = (
+    "it is not sent; to have the server's again, delete it and run `fwsync pull`; to send it as "
+    "it is, touch it"
+)
+
 
 class ScanIntake:
     """A scan on its way into the index: take batches, then finish, or drop it.
@@ -35,6 +51,7 @@ class ScanIntake:
         self._vanished: list[Row] = []
         self._any_vanished = False
         self._unknown: list[Unknown] = []
+        self._retimed: list[tuple[str, int]] = []  # with by how many nanoseconds
 
     def take(self, listing: Iterable[LocalEntry | Unknown]) -> None:
         """The next part of the listing: entries sorted, each once, unknown scopes anywhere.
@@ -52,27 +69,35 @@ class ScanIntake:
                 raise ValueError(f"{path}: not in order after {self._last}")
             self._last = path
             while row is not None and row[0] < path:
-                self._vanished.append(row[:1])
+                self._vanished.append(_known_by(row))
                 row = next(self._rows, None)
-            seen = stamp_row(item)
+            stamp = item.stamp
             self._files += 1
-            self._bytes += seen[1]
+            self._bytes += stamp.size
             if row is None or row[0] != path:
                 self._new += 1
-                self._fresh.append(seen)
+                self._fresh.append(stamp_row(item))
             else:
-                if _is_emptied_unseen(row, seen):
-                    # What a power loss leaves behind, not an edit. The row stays as it
-                    # was, so that the next scan sees the same.
-                    reason = f"is empty, but its time says that it still has {row[1]} bytes"
-                    self._unknown.append(Unknown(path, reason))
-                elif row != seen:
-                    self._changed += 1
-                    self._fresh.append(seen)
+                # Nearly all are as they were: nothing is made for them.
+                if row[1:6] != stamp or row[6] != item.disk_path:
+                    self._take_changed(row, item)
                 row = next(self._rows, None)
             if len(self._fresh) + len(self._vanished) >= PAGE:
                 self._flush()
         self._row = row
+
+    def _take_changed(self, row: Row, item: LocalEntry) -> None:
+        seen = stamp_row(item)
+        if _is_emptied_unseen(row, seen):
+            # What a power loss leaves behind, not an edit. The row stays as it
+            # was, so that the next scan sees the same.
+            reason = f"is empty, but its time says that it still has {row[1]} bytes"
+            self._unknown.append(Unknown(item.path, reason, hint=_REPAIR))
+        elif row != seen:
+            self._changed += 1
+            self._fresh.append(seen)
+            if row[1] == seen[1] and row[2] != seen[2]:
+                self._retimed.append((item.path, seen[2] - row[2]))
 
     def take_part(self, listing: Iterator[LocalEntry | Unknown]) -> bool:
         """Take the next :data:`PART` entries; False: those were the last.
@@ -87,7 +112,7 @@ class ScanIntake:
     def finish(self) -> ScanSummary:
         """The listing is complete: drop the rows of what is gone."""
         while self._row is not None:
-            self._vanished.append(self._row[:1])
+            self._vanished.append(_known_by(self._row))
             self._row = next(self._rows, None)
             if len(self._vanished) >= PAGE:
                 self._flush()
@@ -105,14 +130,25 @@ class ScanIntake:
         if self._vanished and not self._any_vanished:
             self._any_vanished = True
             self._db.ask("DROP TABLE IF EXISTS temp.vanished")
-            self._db.ask("CREATE TEMP TABLE vanished (path TEXT PRIMARY KEY) WITHOUT ROWID")
+            self._db.ask(_VANISHED.format("TABLE vanished"))
+            self._db.ask(_VANISHED.format("TABLE IF NOT EXISTS gone_file"))
+        self._keep_retimed()
         if self._fresh or self._vanished:
             with self._db.change() as db:
                 db.executemany(PUT_SCANNED, self._fresh)
                 if self._vanished:
-                    db.executemany("INSERT INTO temp.vanished VALUES (?)", self._vanished)
+                    db.executemany("INSERT INTO temp.vanished VALUES (?, ?, ?)", self._vanished)
         self._fresh.clear()
         self._vanished.clear()
+
+    def _keep_retimed(self) -> None:
+        """Until somebody asks for it, see :mod:`fwsync.state_guards`: several scans may go by."""
+        if not self._retimed:
+            return
+        self._db.ask(_RETIMED_TABLE)
+        with self._db.change("BEGIN") as db:  # temporary: no lock on the file itself
+            db.executemany(_RETIMED, self._retimed)
+        self._retimed.clear()
 
     def _drop_vanished(self, unknown: Sequence[Unknown]) -> int:
         with self._db.change() as db:
@@ -125,9 +161,16 @@ class ScanIntake:
                     " OR (path >= :scope || '/' AND path < :scope || '0')",
                     {"scope": item.scope},
                 )
-            gone = db.execute("DELETE FROM local_file WHERE path IN temp.vanished").rowcount
+            paths = "SELECT path FROM temp.vanished"
+            gone = db.execute(f"DELETE FROM local_file WHERE path IN ({paths})").rowcount  # noqa: S608 - constants
+            db.execute("INSERT OR REPLACE INTO temp.gone_file SELECT * FROM temp.vanished")
             db.execute("DROP TABLE temp.vanished")
         return gone
+
+
+def _known_by(row: Row) -> Row:
+    """The path, the device and the inode, of a row of the index."""
+    return row[0], row[4], row[5]
 
 
 def _is_emptied_unseen(row: Row, seen: Row) -> bool:

@@ -129,8 +129,10 @@ class Uploader:
         overwrites = not self._remote.features.versions
         # A file that the listing did not have is only looked for where a name that is taken
         # would be overwritten for good; elsewhere the answer tells (_was_taken).
-        to_look = [one for one in batch if overwrites or one.remote is not None]
+        # One that was agreed on and deleted there since may be there anew.
+        to_look = [one for one in batch if overwrites or one.remote or one.base]
         for decision, problem in await _side_by_side(self._with_a_look, to_look):
+            waiting[decision.path] = decision
             if problem is not None:
                 del waiting[decision.path]
                 finished.append(Outcome(decision, problem=problem))
@@ -267,20 +269,21 @@ class Uploader:
         return lost, _done(decision, source, there)
 
     async def _with_a_look(self, decision: Decision) -> tuple[Decision, Problem | None]:
-        return decision, await self._no_longer_so(decision)
+        """Look again before replacing what the server holds (scenario S40).
 
-    async def _no_longer_so(self, decision: Decision) -> Problem | None:
-        """Look again before replacing what the server holds (scenario S40)."""
+        Returns:
+            The decision, with the very version that would be replaced; or what is wrong.
+        """
         try:
             now = await self._remote.look(decision.path)
         except (AuthError, Unavailable):
             raise
         except FwsyncError as error:
-            return Problem.of(decision.path, error)
+            return decision, Problem.of(decision.path, error)
         seen = decision.remote
         if (now and now.etag) == (seen and seen.etag):
-            return None
-        return Problem(
+            return replace(decision, remote=now), None
+        return decision, Problem(
             decision.path,
             "changed on the server since the plan was made",
             "the next run compares it again",
@@ -349,8 +352,14 @@ def _pauses(source: AnySource, error: Unavailable, tries: int) -> Sequence[float
 
 
 def _was_taken(decision: Decision, entry: RemoteEntry) -> bool:
-    """Did somebody else put a file of this name there since the listing (S27, I5)?"""
-    return decision.remote is None and decision.base is None and entry.version > 1
+    """Did somebody else put a file of this name there since it was looked for (S27, I5)?
+
+    No server replaces a file on a condition: what came in between is an older version now.
+    """
+    if decision.remote is None:
+        return decision.base is None and entry.version > 1
+    is_same = decision.remote.file_id == entry.file_id
+    return is_same and entry.version > decision.remote.version + 1
 
 
 def _taken(decision: Decision, entry: RemoteEntry) -> Problem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -93,6 +94,7 @@ def locate(
         marker=folder / "marker" if folder else None,
         note=note,
         granularity_ns=disk.time_granularity_ns,
+        record=None if read_only else record_file(root, env),
     )
 
 
@@ -116,7 +118,7 @@ def _home_elsewhere(
     Returns:
         The folder in which it is used; the one it is saved in, if that is another; and a note.
     """
-    home = _state_home(env)
+    home = state_home(env)
     if not (kind := filesystem_of(home)).is_network:
         return home, None, f"The state is in {home}, because {why}."
     scratch, saved_in = _scratch(env, filesystem_of), folder or home
@@ -178,7 +180,12 @@ def _why_not_below(root: Path, folder: Path | None, disk: FileSystem, service: b
     return ""
 
 
-def _state_home(env: Mapping[str, str]) -> Path:
+def state_home(env: Mapping[str, str]) -> Path:
+    """The service's or the user's state folder; it need not exist.
+
+    Raises:
+        LocalError: nothing says where it is.
+    """
     # Sources: systemd.exec(5), StateDirectory=; XDG Base Directory 0.8: relative is invalid
     if service := env.get("STATE_DIRECTORY", "").split(":")[0]:
         return Path(service)
@@ -190,6 +197,20 @@ def _state_home(env: Mapping[str, str]) -> Path:
         "there is no place for the state file: HOME is not set",
         hint="set HOME or XDG_STATE_HOME, or name a file on a local disk: `--state FILE`",
     )
+
+
+def record_file(root: Path, env: Mapping[str, str]) -> Path | None:
+    """Where the record of a root is; None: there is no place for it.
+
+    By this host's name as well: a home on the network is many hosts', and a path of each of them
+    its own.
+    """
+    try:
+        home = state_home(env)
+    except LocalError:
+        return None
+    name = f"{socket.gethostname()}\0{os.fsencode(root).decode('utf-8', 'surrogateescape')}"
+    return home / "roots" / f"{short_name(name)}.json"
 
 
 def _scratch(env: Mapping[str, str], filesystem_of: FileSystemOf) -> Path:
@@ -277,6 +298,23 @@ def known_remotes(remotes: Path) -> list[KnownRemote]:
         KnownRemote(one[0], one[1], one[2] if len(one) > 2 else one[1], one[3:] == ["gone"])
         for one in parts
     ]
+
+
+def known_target(place: Place) -> str | None:
+    """What a call would name for the remote of a state, by what stands beside it.
+
+    Args:
+        place: of the state, which need not be there, or be whole.
+
+    Returns:
+        ``<id:…>``, or ``fw://``; None: nothing is known.
+    """
+    name = (place.work_copy_of or place.state_file).name
+    known = [one for one in known_remotes(place.remotes) if one.state_name == name]
+    if len(known) != 1:
+        return None
+    id_ = known[0].key.rpartition(" ")[2]
+    return SITE if id_ == WHOLE_SITE else f"<id:{id_}>"
 
 
 def register(place: Place, remote_key: str, name: str = "", *, gone: Collection[str] = ()) -> None:

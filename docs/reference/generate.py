@@ -52,8 +52,13 @@ SETTINGS = {
     "delete_reason": "Told to the server with each deletion, for sites that ask why.",
     "max_delete": "How many deletions a run may make on one side before it holds them all; "
     "the percentage counts from 20 files up.",
+    "max_delete_container": "The same for any one container, such as an acquisition: a run that "
+    "would delete more of its files holds all deletions; the percentage is of its own files, "
+    "however few.",
     "trash_days": "What was put in the trash so many days ago is let go by the next run; 0 keeps "
     "it for ever, see [the trash](../guides/trash.md).",
+    "history_days": "What `fwsync history` tells of is let go after so many days; 0 keeps it for "
+    "ever. The newest 400 events of a file are kept at most, and 4 million in all.",
     "include": "Only files that match one of these take part.",
     "exclude": "What matches takes no part; the last pattern that matches decides, and `!` "
     "brings back. It comes before `.fwsyncignore` files, see "
@@ -171,6 +176,8 @@ EXIT_CODES = {
         "The run went through, and there are problems with single files, conflicts, or files "
         "that were left alone on purpose; or it left something for the next run, as "
         "`--max-transfer` or `--max-duration` was reached; `verify` found a difference; "
+        "`plan` says that its run would end so; `apply` left a step that does not hold any more; "
+        "`doctor` found something that a person should know; "
         "`status` speaks of a last run that was broken off, or did not end with 0.",
     ),
     Exit.USAGE: (
@@ -188,7 +195,8 @@ EXIT_CODES = {
     ),
     Exit.LOCAL: (
         "this machine",
-        "The state file is damaged, of a newer fwsync or in use, or there is no space left.",
+        "The state file is damaged, of a newer fwsync or in use, or there is no space left; "
+        "`doctor` found the state or the folder not fit for use.",
     ),
     Exit.DEFECT: (
         "internal error",
@@ -232,8 +240,9 @@ def options(command: Any) -> Iterator[str]:
 def _below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield name, command
-    for child, one in getattr(command, "commands", {}).items():
-        yield from _below(one, f"{name} {child}")
+    else:
+        for child in command.list_commands(None):
+            yield from _below(command.commands[child], f"{name} {child}")
 
 
 def _commands() -> Iterator[str]:

@@ -11,21 +11,24 @@ from typing import Any
 
 from written import NOTE, explained, table
 
-from fwsync import show
+from fwsync import doctor, show, show_explained
+from fwsync.checkups import Checkup, Finding, Grade
 from fwsync.errors import Exit, UsageError
-from fwsync.model import Decision, Outcome, Problem, RelPath, Report, Verb
+from fwsync.explaining import Explained
+from fwsync.model import Decision, Mode, Outcome, Problem, RelPath, Report, Verb
 from fwsync.plan import Plan
 from fwsync.progress import JSON_VERSION, JsonLines, JsonProgress
+from fwsync.rebuilding import Rebuilt
 from fwsync.runs import Planned, Status
 
 SUMMARY = {
-    "command": "`push`, `pull`, `sync`, `watch` or `verify`",
+    "command": "`push`, `pull`, `sync`, `watch`, `apply` or `verify`",
     "root": "the folder",
     "remote": "the project",
     "uploaded": "files sent",
     "downloaded": "files fetched",
     "deleted": "files deleted, on either side",
-    "renamed": "files moved without their bytes; always 0 so far",
+    "renamed": "files that got another path, here or there, without their bytes",
     "sidecars": "files of metadata written beside what they speak of, see `--metadata`",
     "adopted": "files found the same on both sides, and noted",
     "held": "deletions seen in this run and not passed on",
@@ -40,6 +43,10 @@ SUMMARY = {
     "seconds": "how long it took",
     "peak_memory": "bytes, the most that this process used",
     "halted": "why a guard holds the plan; empty if none does",
+    "guards": "the names of the guards that hold it: `too-many-deletions`, "
+    "`too-many-deletions-in-a-container`, `root-emptied`, `remote-emptied`, `everything-changed`, "
+    "`server-restored`",
+    "waiting": "steps that a guard holds; each has a `waiting` line",
     "plan_id": "what `--accept-deletes` takes",
     "exit_code": "as in [exit codes](exit-codes.md)",
 }
@@ -50,6 +57,23 @@ PLAN_SUMMARY = {
     "problems": "files that cannot take part; each has a `problem` line",
     "waiting": "decisions that a guard holds",
     "plan_id": "what `--accept-deletes` takes",
+    "out": "the file that has the plan, for `fwsync apply`; empty if none was named",
+    "exit_code": "what the run would end with, as in [exit codes](exit-codes.md)",
+}
+
+DOCTOR = {
+    "command": "`doctor`",
+    "root": "the folder",
+    "remote": "the project",
+    "kept": "where the old state is; empty if there was none",
+    "in_step": "files that both sides agree on",
+    "differ": "files that are not the same here and there; each has a `differs` line",
+    "only_here": "files that only the folder has",
+    "only_there": "files that only the server has",
+    "saved": "rows of the old state that were taken over, by table",
+    "lost": "tables of the old state that could not be read to their end",
+    "problems": "files that could not be compared; each has a `problem` line",
+    "exit_code": "0, or 1 if something differs or is a problem",
 }
 
 STATUS = {
@@ -64,10 +88,53 @@ STATUS = {
     "last_exit_code": "how it ended; null while it runs, or if it was killed",
     "problems": "a list of `path` and `message`",
     "conflicts": "a list of paths",
+    "copies": "the same with `copy`, where the bytes of this folder are: a list of `path` and "
+    "`copy`",
+    "held_first": "the paths of the first held deletions",
     "uploads": "uploads that were begun and not ended; the next run goes on with them, and "
     "`fwsync cleanup` gives them up",
     "holder": "the process that works on the folder now; empty if none does",
-    "halted": "true if a guard held the last run",
+    "halted": "true if a guard held the last run, or holds what nobody has consented to since",
+    "hold": "what a guard holds: `plan_id`, `mode`, `since_ns`, `base_files`, `guards` (`name`, "
+    "`reason` and `hint` of each), `deletions_here`, `deletions_there`, `overwrites`, `others` and "
+    "`sample`; null if none does",
+    "consent": "the command that lets it through; empty if nothing is held",
+}
+
+EXPLAIN = {
+    "root": "the folder",
+    "path": "as it was named, below the folder",
+    "kind": "`file`, `folder`, `copy` of a conflict, `extra` (a sidecar, or of an analysis), "
+    "`ours` (fwsync's own) or `nowhere`",
+    "remote": "the project",
+    "mode": "the direction of the run that is spoken of",
+    "asked": "false where the server was taken for what was agreed on",
+    "not_asked": "why it was not asked; empty if nobody wanted to",
+    "there": "the path by which it is compared",
+    "sources": "the files here that it is made of",
+    "here": "the file here: `size`, `modified`, `tag`, `digest`, and `members` of a pack; or null",
+    "server": "the file there: `size`, `version`, `digest`, `container`, `file_id`; or null",
+    "agreed": "what both agreed on: `size`, `version`, `digest`, `held`; or null",
+    "delta_here": "what this side did since: `same`, `changed`, `created`, `deleted` or `absent`",
+    "delta_there": "the same of the server",
+    "labels": "of the containers that it belongs into, from the group down",
+    "no_place": "why the layout has no place for it",
+    "rule": "the rule that put it there, where one did",
+    "left_out": "the pattern that leaves it out, and where it stands",
+    "out_of_bounds": "true if its size or its age leaves it out",
+    "unseen": "why one side could not be seen there",
+    "verb": "what the next run does; null if it takes no part",
+    "why": "the same as a sentence",
+    "with_deletes": "the verb where deletions are passed on, if that is another one",
+    "guards": "why a guard holds it",
+    "plan_id": "what `--accept-deletes` takes, if one does",
+    "problem": "`message`, `hint` and `attempts`, or null",
+    "conflict_copy": "where your bytes of a conflict are",
+    "choice": "what was said of a conflict, for the next run: `keep-local`, `keep-remote` or "
+    "`keep-both`; empty if nothing was",
+    "settling_s": "seconds that a `watch` waits at least",
+    "counts": "of a folder: files `here`, `there`, `agreed`, `problems`, and by verbs",
+    "exit_code": "0",
 }
 
 EVENTS = {
@@ -84,6 +151,7 @@ VERBS = {
     Verb.UPLOAD: "sent",
     Verb.DOWNLOAD: "fetched",
     Verb.RENAME: "moved on the server, and renamed here; no bytes moved",
+    Verb.RENAME_REMOTE: "moved here, and renamed on the server; no bytes moved",
     Verb.DELETE_LOCAL: "moved to the trash here",
     Verb.DELETE_REMOTE: "deleted on the server",
     Verb.HOLD: "gone on one side, remembered, not passed on",
@@ -93,7 +161,7 @@ VERBS = {
 }
 
 
-def json_lines() -> Iterator[str]:
+def json_lines() -> Iterator[str]:  # noqa: PLR0915 - a page, from its top to its end
     """The page, line by line."""
     yield from ("# JSON lines", "", NOTE, "")
     yield "With `--json`, results go to stdout as JSON, one object a line, in ASCII."
@@ -146,12 +214,29 @@ def json_lines() -> Iterator[str]:
     status = Status(Path("/data/aging"), "neuro/aging", Path("/data/aging/.fwsync/state.db"))
     yield from _fields("status", status.fields(), STATUS)
     yield from ("", "`exit_code` comes with it: 0, 1 for problems or conflicts, 4 for a halt.")
+    yield from ("", "## `fwsync doctor`", "")
+    yield (
+        "A `finding` line for each thing that was looked at; then a summary that counts the grades."
+    )
+    found = Finding("state", Grade.BAD, "…/state.db: the state file is damaged", "`fwsync …`")
+    lines = _captured(lambda: doctor.check_lines(Checkup(Path("/data/aging"), (found,))))
+    yield from ("", "```json", lines[0], "```", "")
+    yield (
+        f"`grade` is one of {', '.join(f'`{one}`' for one in Grade)}.\n"
+        "With `--rebuild`, a `differs` line for each file that is not the same here and there; "
+        "then this summary:"
+    )
+    done = Rebuilt(Path("/data/aging"))
+    lines = _captured(lambda: doctor.rebuild_lines(done, Exit.IN_STEP))
+    yield from _fields("doctor summary", _bare(lines[-1]), DOCTOR)
     yield from ("", "## One file, and files of a zip", "")
     yield (
         "`fwsync pull` of one file of an analysis writes a `file` line, and with `--member` a "
         "`member` line for each: `path`, `size`, and `file`, where it is here. "
         "`verb` is `download`, or `adopt` where the same bytes were there."
     )
+    yield from ("", "## One path", "")
+    yield from _one_path()
     yield from ("", "## `fwsync ls`, `fwsync login`, `fwsync cleanup`, `fwsync sandbox`", "")
     yield "`ls` writes an `entry` line for each child: `kind`, `label`, `id`, `size` of a file."
     yield "`login` writes a `login` line: `user`, `host` and `stored_in`."
@@ -165,6 +250,36 @@ def json_lines() -> Iterator[str]:
         "`url`, `api_key`, `user_api_key`, `user_id` and `device_secret`; "
         "with `--tls` also `ca_file`."
     )
+
+
+def _one_path() -> Iterator[str]:
+    yield (
+        "`fwsync history` writes a `history` line for each event, in their order: `path`, `time` "
+        "(UTC), `what`, `run` and `command`, and `size`, `digest` and `version` of the file."
+    )
+    yield (
+        "`other` is another path that has to do with it: where it came from or went to, or a copy."
+    )
+    yield "`kept` says where bytes are that lost their name: `trash RUN` or `version N`."
+    yield (
+        "`what` is a verb as above, or `moved` (the file went to `other`), `problem`, `restore` or "
+        "`resolve`; its `summary` says in `agreed`, `size`, `digest`, `version` and `held` what is "
+        "agreed on now."
+    )
+    yield (
+        "`fwsync conflicts` writes a `conflict` line for each: `path`, `time`, `run`, `command`, "
+        "`mine` and `theirs` (each with `path`, `size`, `digest`, `modified` and `version`), "
+        "`copy`, which is empty where nothing was touched, `edited`, and `choice`, which the next "
+        "run carries out."
+    )
+    yield (
+        "`fwsync conflicts keep-…` writes a `settled` line (`path`, `how`, `what`, `kept`) or a "
+        "`problem` line for each; the `summary` counts both."
+    )
+    yield "`fwsync explain` writes one `explain` line:"
+    told = Explained(Path("/data/aging"), RelPath("sub-01/t1.dcm"), "neuro/aging", Mode.BOTH)
+    (line,) = _captured(lambda: show_explained.explained(told, as_json=True))
+    yield from _fields("explain", _bare(line), EXPLAIN)
 
 
 def _events() -> Iterator[str]:

@@ -27,6 +27,17 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the plan and stop."),
 ]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Write the plan to a file, too; `fwsync apply FILE` carries it out.",
+    ),
+]
+SavedPlan = Annotated[
+    Path, typer.Argument(metavar="FILE", help="What `fwsync plan … --out FILE` has written.")
+]
 Project = Annotated[
     str | None,
     typer.Argument(

@@ -59,6 +59,25 @@ MaxDelete = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+MaxDeleteContainer = Annotated[
+    str | None,
+    typer.Option(
+        "--max-delete-container",
+        metavar="N|N%",
+        help="Hold all deletions also if there are more in any one container, such as an"
+        " acquisition; no such limit by default.",
+        rich_help_panel=_PANEL,
+    ),
+]
+NewRoot = Annotated[
+    bool,
+    typer.Option(
+        "--new-root",
+        help="Begin anew with a folder that was emptied or replaced on purpose, where one was kept"
+        " in step before.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Accept = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,13 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+#: The commands as a user meets them: a look, a run, what is left of it, and what is rarely needed.
+IN_A_LIFE = (
+    *("login", "ls", "plan", "push", "pull", "sync", "watch", "apply"),
+    *("status", "conflicts", "explain", "history", "verify", "restore", "cleanup", "doctor"),
+    *("sandbox", "demo"),
+)
+
 
 def set_help(*parts: typer.Typer, plainly: bool) -> None:
     """Have the help of all commands of these groups written so.
@@ -16,9 +23,12 @@ def set_help(*parts: typer.Typer, plainly: bool) -> None:
         plainly: nothing is drawn, whatever the environment says of colours: a script reads it.
     """
     for part in parts:
-        part.info.cls = _Group
+        own = part.info.cls
+        if not (isinstance(own, type) and issubclass(own, Group)):
+            part.info.cls = Group
         if plainly:
             part.rich_markup_mode = None
+            part.info.short_help = part.info.help
         for command in part.registered_commands:
             command.cls = _Plain if plainly else _Command
             if plainly:
@@ -37,11 +47,35 @@ class _Command(TyperCommand):
         return [one.strip("{}") for one in super().collect_usage_pieces(ctx)]
 
 
-class _Group(TyperGroup):
+class Group(TyperGroup):
     """Commands together, likewise."""
 
     def get_params(self, ctx: Any) -> list[Any]:
+        """Those of the group, without their types."""
         return _without_types(super().get_params(ctx))
+
+
+class Program(Group):
+    """All commands, in the order in which a user meets them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names; one that has no place yet comes last."""
+        return sorted(super().list_commands(ctx), key=_place_in_life)
+
+
+def _place_in_life(name: str) -> int:
+    return IN_A_LIFE.index(name) if name in IN_A_LIFE else len(IN_A_LIFE)
+
+
+class ListingGroup(Group):
+    """Commands of which ``list`` need not be said: ``conflicts DIR`` is ``conflicts list DIR``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See to it that a command comes first."""
+        first = args[0] if args else ""
+        if first not in self.commands and first not in ctx.help_option_names:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
 
 class _Plain(_Command):

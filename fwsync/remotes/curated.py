@@ -36,6 +36,11 @@ class Curated:
         self._ignored: set[str] = set()  # ids of containers that are left out, with all below
         self._ready: list[ToldPlace] = []
 
+    @property
+    def wants_files(self) -> bool:
+        """Does it matter what a list says of a file?"""
+        return self._sink is not None
+
     def with_params(self, params: Params | None) -> Params | None:
         """What a list is asked for, this included."""
         return params if self._sink is None else {**(params or {}), **PARAMS}

@@ -188,7 +188,10 @@ def failure_for(error: Exception, url: URL, what: str, clean: Cleaner) -> Failur
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return _not_reached(error, host, what, clean)
     if isinstance(error, TimeoutError):
-        silence = _later(f"{what}: nothing came from or went to {host} for too long")
+        silence = _later(
+            f"{what}: nothing came from or went to {host} for too long",
+            hint="check the network; the same command goes on where it stopped",
+        )
         if isinstance(silence.error, Unavailable):
             silence.error.silent = True
         return silence

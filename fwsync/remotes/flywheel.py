@@ -40,6 +40,7 @@ from fwsync.remotes.flywheel_find import (
 )
 from fwsync.remotes.flywheel_listing import Listing, look_at_some
 from fwsync.remotes.flywheel_looks import Looks
+from fwsync.remotes.flywheel_moves import Moving
 from fwsync.remotes.flywheel_names import Kind, Names
 from fwsync.remotes.flywheel_replaced import Replaced
 from fwsync.remotes.flywheel_tree import Place, Tree
@@ -73,7 +74,7 @@ MOST_SAMPLED: Final = 3  #: projects of which some files are looked at where non
 
 
 class Flywheel:
-    """Implements :class:`fwsync.ports.Remote`.
+    """Implements :class:`fwsync.ports.Movable`.
 
     Args:
         api: open for as long as this is used.
@@ -113,6 +114,14 @@ class Flywheel:
         self._looks = Looks(api)
         self._file_names = FileNames(self._looks, lambda: self._tree, ContainerRoute(api))
         self._replaced = Replaced(api)
+        self._moving = Moving(
+            api,
+            lambda: self._tree,
+            self._containers,
+            self._file_names,
+            self._names,
+            self._place,
+        )
         self._read_only: dict[str, Forbidden] = {}  # containers that take no file from us
 
     def __repr__(self) -> str:
@@ -323,14 +332,19 @@ class Flywheel:
         )
 
     async def delete(self, entry: RemoteEntry, *, reason: str = "") -> None:
-        """See :meth:`fwsync.ports.Remote.delete`. Gone already is as good as deleted."""
+        """See :meth:`fwsync.ports.Remote.delete`. Gone already is as good as deleted.
+
+        A 404 is asked about: taken for a deletion, what is there all the same would come down
+        again as a new file.
+        """
         address = (PLURAL[entry.container.level], entry.container.id, "files", entry.name)
         try:
             await self.api.json(
                 "DELETE", address, params={"delete_reason": reason or None}, what=entry.path
             )
         except NotFound:
-            return
+            if await self.look(entry.path) is not None:
+                raise
         except Refused as error:
             if error.status == 400 and not reason:
                 error.hint = (
@@ -338,6 +352,18 @@ class Flywheel:
                     "delete_reason (FWSYNC_DELETE_REASON)"
                 )
             raise
+
+    async def move(self, entry: RemoteEntry, path: RelPath) -> RemoteEntry:
+        """See :meth:`fwsync.ports.Movable.move`."""
+        return await self._moving.move(entry, path)
+
+    async def move_folder(self, old: RelPath, new: RelPath) -> bool:
+        """See :meth:`fwsync.ports.Movable.move_folder`."""
+        return await self._moving.move_folder(old, new)
+
+    async def has_folder(self, path: RelPath) -> bool:
+        """See :meth:`fwsync.ports.Movable.has_folder`."""
+        return await self._moving.find(path) is not None
 
     def _place(self, path: RelPath) -> Place:
         place = self._tree.place(path)

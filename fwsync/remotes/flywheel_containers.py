@@ -38,6 +38,9 @@ _MAKE_TRIES: Final = 3  # of one container whose creation is unclear
 #: a second subject is refused (422), a second project too (409).
 _MAY_BE_TWINS: Final = (Level.SESSION, Level.ACQUISITION)
 
+#: Pauses while another host may let its younger twin go, in seconds; then it has not seen ours.
+SEEN_S: Final = (0.1, 0.3, 0.6, 1.0, 2.0)
+
 #: What a label that is there already is answered with. Source: core19, flywheel-cli 18.5.1.
 _TAKEN: Final = (409, 422)
 
@@ -115,6 +118,16 @@ class Containers:
             for one in chain(container, self._tree.by_id):
                 await self._fields.fill(one, fields)
         return container
+
+    async def ids_of(self, parent: Container, label: str) -> list[str]:
+        """The ids of the children of this very label, as they are now."""
+        return await self._children.ids(parent, label)
+
+    def relocated(self, container: Container, label: str, parent: Container) -> None:
+        """It has another label now, or another parent, and its folder is another one."""
+        self._tree.let_go([(container.id, label, parent.id)])
+        self._tree.relocate(container, label, parent.id)
+        self._made.discard(container.id)
 
     def was_listed_elsewhere(self, container: Container) -> bool:
         """Did the listing have it, or what it lies in, under a name that is not ours?
@@ -272,12 +285,21 @@ class Containers:
     async def _elder_of(
         self, level: Level, id_: str, parent: Container, label: str
     ) -> Container | None:
-        """The container of this label that another host made before ours; ours goes then."""
-        ids = self._not_named_twins(await self._children.ids(parent, label))
-        if not ids or min(ids) >= id_:
-            return None
+        """The container of this label that another host has made and keeps; ours goes then.
+
+        The older one stays, by its id. But an id may be older than what it names is visible:
+        whoever made a younger one may not have seen ours, and then keeps theirs.
+        """
+        others: set[str] = set()
+        for pause_s in SEEN_S:
+            others = set(self._not_named_twins(await self._children.ids(parent, label))) - {id_}
+            if not others:
+                return None
+            if min(others) < id_:
+                break
+            await asyncio.sleep(pause_s)  # they see ours now, and let theirs go
         await self._discard(level, id_, parent, label)
-        return self._adopt(level, min(ids), label, parent)
+        return self._adopt(level, min(others), label, parent)
 
     async def _discard(self, level: Level, id_: str, parent: Container, label: str) -> None:
         """Delete the container that we have just made, unless somebody has put something in it."""

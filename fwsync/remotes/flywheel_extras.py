@@ -89,6 +89,11 @@ class BesideOne:
         """See :attr:`Beside.params`."""
         return None if self._wanted is None else self._wanted.params
 
+    @property
+    def wants_files(self) -> bool:
+        """Does it matter what a list says of a file?"""
+        return self._wanted is not None and self._wanted.metadata
+
     async def saw_containers(self, page: Sequence[Json]) -> None:
         """A page of a list of containers; they have a place by :meth:`hand_on`."""
         if self._wanted is None or not self._wanted.metadata:

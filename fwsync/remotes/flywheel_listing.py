@@ -27,8 +27,9 @@ from fwsync.remotes.flywheel_wire import (
     file_of,
     item_of,
     page_of,
+    slim_page,
 )
-from fwsync.remotes.http import Api, Params
+from fwsync.remotes.http import Api, Params, Reader
 from fwsync.remotes.missed import Tally
 from fwsync.selection import EVERYTHING, Selection
 
@@ -43,6 +44,7 @@ async def pages(
     what: str,
     filter_: str | None = None,
     params: Params | None = None,
+    read: Reader | None = None,
 ) -> AsyncGenerator[list[Json], None]:
     """A list, page by page, to its end. The next page is on its way while one is used.
 
@@ -54,6 +56,7 @@ async def pages(
         what: the list in words, for error texts.
         filter_: what it is to have, in the server's language; None: everything.
         params: of the query, besides.
+        read: see :meth:`fwsync.remotes.http.Api.json`.
 
     Raises:
         Garbled: it does not advance, or ends before the number it announced.
@@ -64,7 +67,7 @@ async def pages(
     cursors: set[str] = set()
     told = {**(params or {}), "filter": filter_}
     async with _ahead() as ask_ahead:
-        answer = ask_ahead(_ask(api, path, what, told, None, PAGE))
+        answer = ask_ahead(_ask(api, path, what, told, None, PAGE, read))
         while True:
             page = page_of(await answer, what)
             if seen == 0:
@@ -79,7 +82,7 @@ async def pages(
             if first_total is not None and seen >= first_total:
                 yield page.items
                 return
-            answer = ask_ahead(_ask(api, path, what, told, last, PAGE))
+            answer = ask_ahead(_ask(api, path, what, told, last, PAGE, read))
             yield page.items
     if first_total is not None and seen < first_total:
         # Something was deleted meanwhile, or something is held back: ask how many there are.
@@ -106,10 +109,16 @@ async def _ahead() -> AsyncIterator[Callable[[Coroutine[None, None, object]], Ta
 
 
 async def _ask(
-    api: Api, path: Sequence[str], what: str, told: Params, after: str | None, limit: int
+    api: Api,
+    path: Sequence[str],
+    what: str,
+    told: Params,
+    after: str | None,
+    limit: int,
+    read: Reader | None = None,
 ) -> object:
     params = {**told, "limit": limit, "after_id": after}
-    return await api.json("GET", path, params=params, features=FEATURES, what=what)
+    return await api.json("GET", path, params=params, features=FEATURES, what=what, read=read)
 
 
 async def look_at_some(api: Api, project: Project, selection: Selection, tally: Tally) -> None:
@@ -154,6 +163,8 @@ class Listing:
         self._beside = BesideOne(beside, tree)
         self._curated = curated or Curated(None)
         self._params = self._curated.with_params(self._beside.params)
+        #: Somebody wants to know more of a file than that it is there.
+        self._wants_all = self._selects or self._beside.wants_files or self._curated.wants_files
         self._within = [self._root]  #: what is asked for
         self._asked: set[str] = set()
         self.complete: set[Level] = set()  #: levels whose containers are all known
@@ -188,7 +199,10 @@ class Listing:
         key = "parent_ref.id" if place is not None and place.name else f"parents.{above.level}"
         filter_ = ",".join(filter(None, [f"{key}={above.id}", self._chosen.filter]))
         try:
-            asked = pages(self._api, ("files",), what=what, filter_=filter_, params=self._params)
+            read = None if self._wants_all else slim_page
+            asked = pages(
+                self._api, ("files",), what=what, filter_=filter_, params=self._params, read=read
+            )
             async with aclosing(asked) as files:
                 async for page in files:
                     yield await self._page(page, what)
@@ -258,7 +272,7 @@ class Listing:
         # One loop, and a call only where there is something to ask: it is gone through once
         # for every file of a project.
         found: list[RemoteEntry | Unknown] = []
-        known, path_of = self._tree.by_id, self._tree.path_of_file
+        known, path_of, wants_all = self._tree.by_id, self._tree.path_of_file, self._wants_all
         for item in page:
             wire = file_of(item, what)
             if wire.deleted or wire.level is None:  # an analysis's, a collection's: not in scope
@@ -275,8 +289,9 @@ class Listing:
                 continue
             entry = wire.entry(path_of(container, wire.name, wire.file_id), container.ref)
             found.append(entry)
-            self._beside.saw_file(item, entry)
-            self._curated.saw_file(item, entry)
+            if wants_all:
+                self._beside.saw_file(item, entry)
+                self._curated.saw_file(item, entry)
         return found
 
     async def _late(self, wire: WireFile, level: Level) -> Container | Unknown | None:

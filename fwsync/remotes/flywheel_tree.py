@@ -213,6 +213,17 @@ class Tree:
         added = self.add_child(container.level, container.id, container.label, container.parent_id)
         return container if added is None else added
 
+    def relocate(self, container: Container, label: str, parent_id: str) -> None:
+        """It has another label, or another parent, with all that is known below it."""
+        inside = f"{container.folder}/"
+        below = [one for one in self.by_id.values() if one.folder.startswith(inside)]
+        below.sort(key=lambda one: len(one.labels))
+        for one in [container, *below]:
+            self.forget(one.id, is_gone=False)
+        self.add_child(container.level, container.id, label, parent_id)
+        for one in below:
+            self.add_child(one.level, one.id, one.label, one.parent_id)
+
     def is_alone(self, container: Container) -> bool:
         """True if its labels, from the project down, lead to it and to nothing else known."""
         while self._namesakes[container.parent_id, container.label] == 1:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
+
+from pydantic_core import CoreConfig, SchemaValidator, core_schema
 
 from fwsync.digest import from_flywheel_hash
 from fwsync.errors import Garbled
@@ -30,6 +33,46 @@ _LEVEL_OF = {level.value: level for level in FILE_LEVELS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Json = Mapping[str, object]
+
+
+def _slim_page() -> SchemaValidator:
+    """What is read of a page of files where nobody wants more of a file than that it is there.
+
+    Half the work. What is not of these types is refused, which leaves it to whoever reads all
+    of it to say what is wrong, if anything is.
+    """
+    text = core_schema.str_schema(strict=True, min_length=1)
+    any_text = core_schema.nullable_schema(core_schema.str_schema(strict=True))
+    number = core_schema.nullable_schema(core_schema.int_schema(strict=True))
+    there = core_schema.typed_dict_field
+
+    def maybe(what: core_schema.CoreSchema) -> core_schema.TypedDictField:
+        return core_schema.typed_dict_field(what, required=False)
+
+    lies_in = core_schema.typed_dict_schema({"type": there(text), "id": there(text)})
+    # Asked about only where the lists of containers lacked the file's own.
+    above = core_schema.typed_dict_schema({"subject": maybe(any_text), "session": maybe(any_text)})
+    file = core_schema.typed_dict_schema(
+        {
+            "name": there(text),
+            "size": there(core_schema.int_schema(strict=True, ge=0)),
+            "hash": maybe(any_text),
+            "file_id": there(text),
+            "version": maybe(number),
+            "modified": maybe(any_text),
+            "deleted": maybe(any_text),
+            "parent_ref": there(lies_in),
+            "parents": there(above),
+        }
+    )
+    files = core_schema.list_schema(file)
+    page = core_schema.typed_dict_schema({"total": maybe(number), "results": there(files)})
+    return SchemaValidator(page, CoreConfig(cache_strings="keys"))
+
+
+_SLIM_PAGE = _slim_page()
+
+_FIELDS = itemgetter("name", "size", "version", "hash", "parents", "parent_ref")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +129,23 @@ def page_of(answer: object, what: str) -> Page:
     if isinstance(answer, dict):
         items = answer.get("results")
         total = number_of(answer, "total", what)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    if not isinstance(items, list) or not all(map(_is_object, items)):
         raise Garbled(f"{what}: expected a list, got {type(answer).__name__}")
     return Page(total, items)
+
+
+def _is_object(item: object) -> bool:
+    return isinstance(item, dict)
+
+
+def slim_page(body: bytearray) -> object:
+    """The JSON of a page of files, without what :func:`file_of` does not read.
+
+    Raises:
+        ValueError: it is none, or one that is not quite as expected: read all of it then.
+    """
+    answer: object = _SLIM_PAGE.validate_json(body)
+    return answer
 
 
 def item_of(answer: object, what: str) -> Json:
@@ -115,31 +172,53 @@ def container_of(item: Json, level: Level, what: str) -> WireContainer:
 
 def file_of(item: Json, what: str) -> WireFile:
     """A file entry."""
-    name = text_of(item, "name", what)
-    size = number_of(item, "size", what)
-    if size is None or size < 0:
-        raise Garbled(f"{what}: {name!r} has no size")
-    version = number_of(item, "version", what)
-    parents = mapping_of(item, "parents", what)
-    parent = mapping_of(item, "parent_ref", what) or _deepest(parents)
+    # For every file of a project: what is as it should be is seen so by one look.
+    try:
+        name, size, version, hash_, parents, parent = _FIELDS(item)
+    except KeyError:
+        name = size = version = hash_ = parents = parent = None
+    if not (
+        type(name) is str
+        and type(size) is int
+        and type(version) is int
+        and type(hash_) is str
+        and type(parents) is dict
+        and type(parent) is dict
+        and name
+        and size >= 0
+        and parent
+    ):
+        name, size, version, hash_ = _believed(item, what)
+        parents = mapping_of(item, "parents", what)
+        parent = mapping_of(item, "parent_ref", what) or _deepest(parents)
     kind, parent_id = parent.get("type"), parent.get("id")
     if not isinstance(parent_id, str) or not parent_id or not isinstance(kind, str):
         raise Garbled(f"{what}: {name!r} does not say where it lies")
-    hash_ = item.get("hash") or ""
-    if not isinstance(hash_, str):
-        raise Garbled(f"{what}: the hash of {name!r} is no text")
     return WireFile(
         name,
         size,
         hash_,
         _id_of(item),
-        1 if version is None else version,
+        version,
         nanoseconds_of(item.get("modified")),
         _LEVEL_OF.get(kind),
         parent_id,
         parents,
         bool(item.get("deleted")),
     )
+
+
+def _believed(item: Json, what: str) -> tuple[str, int, int, str]:
+    """Name, size, version and hash of a file."""
+    name = text_of(item, "name", what)
+    size = number_of(item, "size", what)
+    if size is None or size < 0:
+        raise Garbled(f"{what}: {name!r} has no size")
+    version = number_of(item, "version", what)
+    hash_ = item.get("hash") or ""
+    if not isinstance(hash_, str):
+        raise Garbled(f"{what}: the hash of {name!r} is no text")
+    return name, size, 1 if version is None else version, hash_
 
 
 def cursor_of(item: Json, what: str) -> str:

@@ -54,7 +54,7 @@ from fwsync.remotes.faults import (
 from fwsync.remotes.pace import Pace, retry_after_s
 from fwsync.remotes.throttle import Throttle
 
-__all__ = ["Answer", "Api", "Body", "Params"]
+__all__ = ["Answer", "Api", "Body", "Params", "Reader"]
 
 CONNECT_S = 10.0  #: seconds for name, connection and handshake (sdk 23's default)
 STALL_S = 60.0  #: seconds without a byte in either direction (sdk 23's read time-out)
@@ -67,6 +67,9 @@ READ_LEAST = 2**12  #: bytes that are read ahead under the slowest limit
 MAX_JSON = 256 * 2**20  #: bytes; no page of ours comes near, a runaway answer stops here
 
 T = TypeVar("T")
+
+#: Makes an object of the bytes of an answer; ValueError: it cannot.
+Reader = Callable[[bytearray], object]
 
 
 class Answer:
@@ -223,6 +226,7 @@ class Api:
         features: str = "",
         answer_s: float | None = None,
         what: str = "",
+        read: Reader | None = None,
     ) -> object:
         """One request with a JSON answer; None where the answer is empty.
 
@@ -236,6 +240,7 @@ class Api:
             answer_s: how long the server may work on it before a byte of the answer comes,
                 where that may be longer than usual, in seconds.
             what: the request in words, for error texts.
+            read: reads the answer where it can; what it does not take is read as any JSON is.
 
         Raises:
             AuthError, RemoteError: as the tree in :mod:`fwsync.errors` says.
@@ -256,7 +261,7 @@ class Api:
             repeatable=repeatable,
             answer_s=answer_s,
         )
-        return await self._run(call, self._read_json)
+        return await self._run(call, partial(self._read_json, read=read))
 
     async def send(
         self,
@@ -492,7 +497,9 @@ class Api:
             pace.succeeded()
         return Failure(error, processed=status not in (401, 429))
 
-    async def _read_json(self, response: aiohttp.ClientResponse, pace: Pace) -> object | Failure:
+    async def _read_json(
+        self, response: aiohttp.ClientResponse, pace: Pace, read: Reader | None = None
+    ) -> object | Failure:
         body = bytearray()
         while chunk := await self.piece(response, pace):
             body += chunk
@@ -513,10 +520,11 @@ class Api:
                     hint="is there a proxy or a login page between here and the server?",
                 )
             )
-        try:
-            return _parsed(body)
-        except (ValueError, RecursionError):
-            pass
+        for reader in filter(None, (read, _parsed)):
+            try:
+                return reader(body)
+            except (ValueError, RecursionError):
+                pass
         return Failure(
             Garbled(
                 f"{where}: the answer cannot be read: {self._clean(shown[:500])}",

@@ -334,6 +334,7 @@ def many(files: int) -> Tree:
 
 
 #: Requests of one file in a form of many, and in three requests of its own.
+@pytest.mark.timeout(180)  # what fails is waited for
 @pytest.mark.parametrize(("route", "files"), [("auto", 10_000), ("form", 10_000), ("signed", 500)])
 def test_f60_two_of_a_hundred_requests_fail_and_every_file_is_there_once(
     ground: Ground, desk: Desk, label: str, tmp_path: Path, route: str, files: int

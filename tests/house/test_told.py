@@ -88,7 +88,7 @@ def test_a_held_run_says_what_is_held_and_whose_id_was_given(
 
     assert (4, "") == (held.code, held.err)
     assert "\nsync: nothing done; 9 files here (" in held.out
-    plan_id = re.search(r"--accept-deletes (\w+)\n", held.out)
+    plan_id = re.search(r"--accept-deletes (\w+) ", held.out)
     assert plan_id is not None, held
     assert 4 == wrong.code
     assert f"--accept-deletes 0123: is not the id of this plan, which is {plan_id[1]};" in wrong.err

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fwsync.model import RelPath
+from fwsync.options.helping import IN_A_LIFE
 from fwsync.state import open_state
 from tests.house.house import SOME, Desk, Ground, complains, plant
 from tests.room.dicoms import data_set, part10
@@ -314,6 +315,52 @@ def test_help_is_sorted_without_a_terminal_too(desk: Desk) -> None:
     assert "--layout" in where
     assert "--exclude" not in where
     assert "\x1b" not in done.out
+
+
+def test_the_commands_stand_in_the_order_of_use_and_each_is_told_whole(desk: Desk) -> None:
+    listed = desk.run("--help").out.partition("Commands:")[2].partition("Exit codes:")[0]
+    names = [line.split()[0] for line in listed.splitlines() if line[2:3].strip()]
+
+    assert list(IN_A_LIFE) == names
+    assert "..." not in listed
+
+
+def test_a_plan_counts_the_bytes_of_a_conflict_that_its_run_fetches(
+    desk: Desk, label: str, root: Path, tmp_path: Path
+) -> None:
+    other, path = tmp_path / "other", "sub-01/ses-01/t1/1.dcm"
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    assert 0 == desk.run("pull", f"lab/{label}", other).code
+    (root / path).write_bytes(b"mine")
+    (other / path).write_bytes(b"theirs, longer")
+    assert 0 == desk.run("push", other).code
+
+    left = desk.run("plan", "sync", root, "--conflict", "fail")
+    plan = desk.run("plan", "sync", root)
+    told = desk.run("status", root)
+    desk.run("sync", root, "--conflict", "fail")
+    stuck = desk.run("status", root)
+    done = desk.run("sync", root)
+
+    assert ("nothing is touched" in left.out, "0 B to move" in left.out) == (True, True), left
+    assert "the server's gets the name, yours stays beside it" in plan.out, plan
+    assert "plan: 1 step, 14 B to move, 1 conflict" in plan.out, plan
+    assert "left alone" not in told.out, told
+    assert "left alone  1 file, 1 in conflict; `fwsync conflicts` lists" in stuck.out, stuck
+    assert "1 fetched, 1 in conflict, 14 B" in done.out, done
+
+
+def test_what_is_in_step_has_the_bytes_of_what_is_in_step(
+    desk: Desk, label: str, root: Path
+) -> None:
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    (root / "sub-01/ses-01/t1/1.dcm").unlink()
+    assert 0 == desk.run("sync", root).code
+    left = [one for one in root.rglob("*") if one.is_file() and ".fwsync" not in one.parts]
+
+    size = sum(one.stat().st_size for one in left)
+    told = desk.run("status", root).out
+    assert f"in step     {len(left)} files when last compared, of {size} B" in told, told
 
 
 def test_the_audit_log_is_no_file_of_the_folder(

@@ -37,7 +37,7 @@ def spots(
 def here(path: str, content: str, number: int) -> LocalEntry:
     """A file of its own, with an inode that no other has."""
     entry = local_entry(path, content)
-    return replace(entry, stamp=replace(entry.stamp, inode=100 + number))
+    return replace(entry, stamp=entry.stamp._replace(inode=100 + number))
 
 
 def following(

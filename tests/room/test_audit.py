@@ -15,7 +15,7 @@ import pytest
 from fwsync.audit import COLUMNS, AuditLog
 from fwsync.errors import LocalError, UsageError
 from fwsync.model import Mode, Outcome, RelPath
-from fwsync.state import State
+from fwsync.state import Circumstances, State
 from tests.room.rooms import Bench, Shelf, did, digest, is_busy, plant, workbench
 
 TREE = {"s1/ses/T1/a.nii": b"first", 's1/ses/T1/b, "two".nii': b"second"}
@@ -183,9 +183,9 @@ async def test_no_file_is_recorded_before_its_line_is_on_disk(
     lines: list[int] = []
     really = State.record
 
-    def record(state: State, outcomes: Sequence[Outcome]) -> None:
+    def record(state: State, outcomes: Sequence[Outcome], told: Circumstances) -> None:
         lines.append(len(rows(tmp_path / "log.csv")))
-        really(state, outcomes)
+        really(state, outcomes, told)
 
     monkeypatch.setattr(State, "record", record)
     await pushed(bench, tmp_path / "log.csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fwsync import localfs, resolutions
 from fwsync.model import Mode, RelPath
 from fwsync.remotes.flywheel import Flywheel, resolve_project
 from fwsync.state import State
@@ -46,6 +47,20 @@ def open_conflicts(state: State) -> list[str]:
 
 def problems(state: State) -> list[str]:
     return [one.path for one in state.problems()]
+
+
+async def test_what_is_in_the_way_of_a_settling_that_was_begun_stops_no_run(bench: Bench) -> None:
+    def begin_and_finish(state: State) -> list[str]:
+        (conflict,) = state.conflicts()
+        state.copies.begin_taking_back(conflict.id, "[1, 2]")
+        with localfs.root_descriptor(bench.root) as root_fd:
+            resolutions.finish_begun(state, root_fd)
+        return open_conflicts(state)
+
+    (bench.root / X).unlink()
+    (bench.root / X).mkdir()
+
+    assert [X] == await bench.state.call(begin_and_finish)
 
 
 @pytest.mark.parametrize("mode", [Mode.UP, Mode.BOTH])
@@ -97,6 +112,19 @@ async def test_deleting_the_copy_closes_the_conflict(bench: Bench) -> None:  # S
     assert [] == await bench.state.call(open_conflicts)
 
 
+async def test_a_copy_that_is_gone_with_all_else_closes_nothing(bench: Bench) -> None:
+    plant(bench.root, {f"s/e/a/{number}.dcm": b"%d" % number for number in range(3)})
+    await bench.cycle()
+    (bench.root / "s").rename(bench.root.parent / "away")
+
+    report = await bench.cycle()
+    (bench.root.parent / "away").rename(bench.root / "s")
+    await bench.cycle()
+
+    assert ["root-emptied"] == report.guards
+    assert [X] == await bench.state.call(open_conflicts)
+
+
 async def test_a_copy_that_is_moved_elsewhere_closes_the_conflict_and_goes_up(
     server: Ground, bench: Bench
 ) -> None:
@@ -115,7 +143,8 @@ async def test_a_copy_that_moves_with_its_folder_does_not_go_up(
     for _ in range(2):
         await bench.cycle(delete_up=False)
 
-        assert {X: b"theirs", "s/e/moved/x.dcm": b"theirs"} == await server.held()
+        assert {"s/e/moved/x.dcm": b"theirs"} == await server.held()
+        assert ["s/e/moved/x.dcm"] == await bench.state.call(open_conflicts)
 
 
 async def test_a_problem_that_is_gone_is_dropped(tmp_path: Path) -> None:
@@ -130,3 +159,24 @@ async def test_a_problem_that_is_gone_is_dropped(tmp_path: Path) -> None:
         await bench.cycle()
         assert [] == await bench.state.call(problems)
         assert [RelPath(X)] == [path for path in shelf.listing if path in grown(bench.root)]
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 251 + ".dcm", "é" * 125 + ".dcm", "n." + "d" * 253, "n" * 200 + ".nii.gz"]
+)
+async def test_the_copy_of_a_name_that_is_as_long_as_can_be_has_a_shorter_one(
+    name: str, server: Ground, tmp_path: Path
+) -> None:
+    path = f"s/e/a/{name}"
+    (tmp_path / "other").mkdir()
+    async with workbench(tmp_path / "other", server.connect) as bench:
+        plant(bench.root, {path: b"mine"})
+        await server.put({path: b"theirs"})
+
+        report = await bench.cycle()
+
+        assert [path] == report.conflict_list
+        [copy] = copies(bench.root)
+        assert {path: b"theirs", copy: b"mine"} == grown(bench.root)
+        assert len(copy.rpartition("/")[2].encode()) <= 255
+        assert {} == did(await bench.cycle())

@@ -8,6 +8,7 @@ import pytest
 
 from fwsync import renaming
 from fwsync.errors import FileProblem
+from fwsync.filters import Filters
 from fwsync.model import Level, Mode
 from tests.room.rooms import Bench, Ground, grown, in_trash, plant
 from tests.room.test_engine_moves import DOWN_OR_BOTH, container_of, followed, moved, relabel
@@ -63,12 +64,12 @@ async def test_s72_a_session_that_moved_moves_without_what_is_beside_it(
     assert {"renamed": 0} == followed(await full.cycle())
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "link"])
-async def test_what_is_the_users_in_a_moved_folder_stays_where_it_is(
+@pytest.mark.parametrize("what", ["filtered file", "folder", "link"])
+async def test_what_takes_no_part_in_a_moved_folder_stays_where_it_is(
     what: str, full: Bench, server: Ground
 ) -> None:
     mine = full.root / "many/e/a/mine"
-    if what == "file":
+    if what == "filtered file":
         mine.write_bytes(b"mine")
     elif what == "folder":
         mine.mkdir()
@@ -76,12 +77,63 @@ async def test_what_is_the_users_in_a_moved_folder_stays_where_it_is(
         mine.symlink_to(full.root)
     await relabel(server, X, Level.SUBJECT, "m7")
 
-    report = await full.cycle(Mode.DOWN)
+    report = await full.cycle(Mode.DOWN, ignore=Filters(exclude=["mine"]))
 
     assert len(MANY) == report.renamed
     assert os.path.lexists(mine)
     assert not os.path.lexists(full.root / "m7/e/a/mine")
     assert MANY.keys() == {f"many{path[2:]}" for path in grown(full.root) if path.startswith("m7/")}
+
+
+async def test_a_new_file_goes_along_with_its_whole_folder(full: Bench, server: Ground) -> None:
+    plant(full.root, {"many/e/a/mine": b"mine"})
+    await relabel(server, X, Level.SUBJECT, "m7")
+
+    assert {"renamed": len(MANY) + 1} == followed(await full.cycle(Mode.DOWN))
+    assert b"mine" == (full.root / "m7/e/a/mine").read_bytes()
+    assert not (full.root / "many").exists()
+
+
+async def test_a_new_file_that_cannot_go_along_waits_and_makes_no_second_folder_there(
+    full: Bench, server: Ground
+) -> None:
+    await server.put({"many/e/a/mine": b"theirs"})
+    plant(full.root, {"many/e/a/mine": b"mine"})
+    await relabel(server, X, Level.SUBJECT, "m7")
+
+    reports = [await full.cycle() for _ in range(3)]
+
+    told = [[one.path for one in report.difference_list] for report in reports]
+    assert [["many/e/a/mine"]] * 3 == told
+    assert {path for path in await server.held() if path.startswith("many/")} == set()
+    assert (b"mine", b"theirs") == (
+        (full.root / "many/e/a/mine").read_bytes(),
+        (full.root / "m7/e/a/mine").read_bytes(),
+    )
+
+    (full.root / "m7/e/a/mine").rename(full.root / "m7/e/a/theirs")
+    await full.cycle()
+    await full.cycle()
+
+    assert not (full.root / "many").exists()
+    assert b"mine" == (await server.held())["m7/e/a/mine"]
+    assert {"renamed": 0} == followed(await full.cycle())
+
+
+async def test_a_folder_that_is_made_anew_here_is_sent_once_nothing_waits_in_it(
+    full: Bench, server: Ground
+) -> None:
+    await server.put({"many/e/a/mine": b"theirs"})
+    plant(full.root, {"many/e/a/mine": b"mine"})
+    await relabel(server, X, Level.SUBJECT, "m7")
+    await full.cycle()
+    (full.root / "many/e/a/mine").unlink()
+    await full.cycle()
+
+    plant(full.root, {"many/e/a/later": b"later"})
+    await full.cycle()
+
+    assert b"later" == (await server.held())["many/e/a/later"]
 
 
 async def test_a_file_that_changes_meanwhile_keeps_its_folder_where_it_is(

@@ -391,14 +391,15 @@ async def test_somebody_elses_file_at_the_new_place_is_never_touched(
     assert b"x" == (agreed.root / X).read_bytes()
 
 
-async def test_a_new_file_of_the_users_in_a_moved_folder_stays_where_it_is(
+async def test_a_new_file_of_the_users_in_a_moved_folder_goes_along(
     agreed: Bench, server: Ground
 ) -> None:
     plant(agreed.root, {"s/e/a/notes.txt": b"mine"})
     await relabel(server, X, Level.SUBJECT, "sub-7")
 
-    assert {"renamed": 4} == followed(await agreed.cycle(Mode.DOWN))
-    assert {"s/e/a/notes.txt"} == {path for path in grown(agreed.root) if path.startswith("s/")}
+    assert {"renamed": 5} == followed(await agreed.cycle(Mode.DOWN))
+    assert b"mine" == (agreed.root / "sub-7/e/a/notes.txt").read_bytes()
+    assert not (agreed.root / "s").exists()
 
 
 async def test_a_file_that_appears_at_the_new_place_meanwhile_stays(

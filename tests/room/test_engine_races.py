@@ -179,6 +179,28 @@ async def test_a_root_that_is_gone_halts(bench: Bench, server: Ground) -> None:
     assert TREE == await server.held()
 
 
+@pytest.mark.parametrize("when", ["before the plan", "after the plan"])
+async def test_a_root_whose_marker_is_gone_or_another_halts_while_the_run_goes_on(
+    when: str, server: Ground, bench: Bench
+) -> None:
+    age(plant(bench.root, TREE))
+    await bench.cycle()
+    marker = bench.root / ".fwsync" / "marker"
+    for text in ('{"id": "another"}', None):
+        marker.write_text('{"id": "this"}')
+        with bench.engine() as engine:
+            view = await engine.look()
+            if text is None:
+                marker.unlink()
+            else:
+                marker.write_text(text)
+            (bench.root / X).unlink(missing_ok=True)
+            with pytest.raises(Halted, match="marker"):
+                await (engine.look() if when == "before the plan" else engine.carry_out(view))
+
+    assert TREE == await server.held()
+
+
 # ------------------------------------------------------------------- another host, meanwhile
 
 

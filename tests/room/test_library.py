@@ -108,8 +108,8 @@ def test_every_option_of_the_library_is_a_setting_and_those_of_a_pull_are_there(
     mine = Options.__annotations__.keys()
     named = {one if one in fields else f"{one}_s" for one in shown - places - {"delete"}}
 
-    # The plan's id is no setting: it is said to one run.
-    assert {"accept_deletes"} == mine - fields
+    # A plan's id is no setting, and neither is a new folder: they are said to one run.
+    assert {"accept_deletes", "new_root"} == mine - fields
     assert set() == {one for one in named if one in fields} - mine
 
 

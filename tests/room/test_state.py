@@ -200,9 +200,9 @@ def test_only_what_can_change_a_verdict_is_read(state: State, case: str) -> None
     here, there, base, wanted = TO_HASH[case]
     if base is not None:
         state.record([agreed("a", *base)])
-    state.take_scan([replace(here, stamp=replace(here.stamp, mtime_ns=NOW - 1))])
+    state.take_scan([replace(here, stamp=here.stamp._replace(mtime_ns=NOW - 1))])
     if here.etag is not None:
-        known = replace(here, stamp=replace(here.stamp, mtime_ns=NOW - 1))
+        known = replace(here, stamp=here.stamp._replace(mtime_ns=NOW - 1))
         state.remember([(known, NOW + DAY)])
     state.start_listing()
     state.take_listing([there] if there is not None else [])
@@ -266,8 +266,10 @@ def test_agreement_is_what_both_sides_answered(state: State, verb: Verb) -> None
 
     state.record([replace(done, hashed_at_ns=NOW + DAY)])
 
-    ids = {"container_id": done.remote.container.id, "file_id": "id"} if done.remote else {}
-    assert [BaseEntry(RelPath("a"), 5, TAG, "v7", SHA, **ids)] == list(state.base_entries())
+    assert done.remote is not None
+    agreed = BaseEntry(RelPath("a"), 5, TAG, "v7", SHA, "", done.remote.container.id, "id", 3)
+
+    assert [agreed] == list(state.base_entries())
     assert [read("a", 5)] == list(state.local_entries())
 
 
@@ -351,9 +353,26 @@ def test_a_conflict_that_kept_both_is_open_until_it_is_closed(state: State) -> N
     )
     assert [] == list(state.base_entries())
 
-    state.close_conflict(found.id)
+    state.copies.close(found.id)
 
     assert [] == state.conflicts()
+
+
+def test_a_second_conflict_whose_copy_gets_the_name_of_a_closed_one_is_open(state: State) -> None:
+    copy = RelPath("a.fwsync-conflict-x.dcm")  # names have the second in them, and no more
+    first = Decision(Verb.CONFLICT, RelPath("a.dcm"), read("a.dcm"), remote("a.dcm", etag="v2"))
+    later = replace(read("a.dcm", 7), digest=OTHER_SHA)
+    state.record([Outcome(first, conflict_copy=copy)])
+    state.copies.close(state.conflicts()[0].id)
+
+    state.record([Outcome(replace(first, local=later), conflict_copy=copy)])
+
+    (found,) = state.conflicts()
+    assert (copy, later.size, later.digest) == (
+        found.copy_path,
+        found.copy_size,
+        found.local_digest,
+    )
 
 
 def test_a_conflict_whose_path_took_the_remote_bytes_is_agreed(state: State) -> None:

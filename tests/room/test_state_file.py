@@ -155,7 +155,7 @@ def test_a_damaged_state_is_refused_and_never_taken_for_an_empty_one(
         open_state(file, read_only=read_only)
 
     assert damaged == file.read_bytes()
-    assert f"move {file} away" in raised.value.hint
+    assert "`fwsync doctor DIR --rebuild`" in raised.value.hint
 
 
 def test_messages_name_the_file_that_the_user_knows(tmp_path: Path) -> None:

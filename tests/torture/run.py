@@ -62,6 +62,7 @@ from tests.torture.parts import (  # noqa: E402
     only,
     same,
 )
+from tests.torture.two_way import case_machines, case_nth, case_power, case_sync  # noqa: E402
 
 ROUTES = ("auto", "multipart", "form", "signed")  # the ways up of a push
 
@@ -368,6 +369,10 @@ def kinds() -> list[Kind]:
         Kind("disk", case_disk, 8),
         Kind("wire", case_wire, 10),
         Kind("storm", case_storm, 8),
+        Kind("sync", case_sync, 12),
+        Kind("nth", case_nth, 9),
+        Kind("power", case_power, 6),
+        Kind("machines", case_machines, 4),
         Kind("fuzz", case_fuzz, len(PURE) + 1),
         Kind("atheris", case_atheris, 3),
         Kind("mutants", case_mutants, 6),

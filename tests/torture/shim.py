@@ -1,5 +1,9 @@
 """fwsync in a process where one operation on files fails: ``shim.py SPEC ARGS…``.
 
+``shim.py --each FILE`` runs one command after another, each in a fork of a process that has
+imported everything once; FILE has a list of ``[SPEC, ARGS]`` as JSON. The last line that is printed
+is the list of their exit codes.
+
 SPEC is JSON:
 
 - ``fail_at``: the number of the operation that fails, from 1; 0: none.
@@ -8,6 +12,7 @@ SPEC is JSON:
 - ``short``: a read that would fail gives nothing instead, as at the end of a file.
 - ``gate``: a FIFO; the operation does not fail, but waits until somebody has opened that for
   writing and closed it again.
+- ``kill``: the operation does not fail, but the process dies before it, as by ``kill -9``.
 - ``operations``: the names of those that count; all of :data:`OPERATIONS` if it is not there.
 - ``log``: a file that gets a line for each operation, so that they can be counted.
 - ``room``: bytes that can be written; then there is no space left.
@@ -22,6 +27,7 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -49,6 +55,7 @@ class Shim:
         self._below = str(spec["below"])
         self._short = bool(spec.get("short"))
         self._gate: str | None = spec.get("gate")
+        self._kill = bool(spec.get("kill"))
         self._room: int | None = spec.get("room")
         self._log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         self._names = tuple(spec.get("operations", OPERATIONS))
@@ -65,6 +72,10 @@ class Shim:
                 setattr(os, name, self._around(name, getattr(os, name)))
             elif renaming._RENAMEAT2 is not None:
                 renaming._RENAMEAT2 = self._around_c(renaming._RENAMEAT2)
+
+    def close(self) -> None:
+        """Nothing is counted any more."""
+        os.close(self._log)
 
     def _around_c(self, call: Callable[..., int]) -> Callable[..., int]:
         """The call of the C library that ``os`` has not: it says by ``errno`` why it failed."""
@@ -88,6 +99,8 @@ class Shim:
             target = self._target(args, kwargs)
             if target is not None:
                 if self._is_struck(name, target):
+                    if self._kill:
+                        os.kill(os.getpid(), signal.SIGKILL)
                     if self._gate is not None:
                         self._wait_at(self._gate)
                     elif self._short and name in _NOTHING:
@@ -143,14 +156,34 @@ class Shim:
 
 def main() -> None:
     """Run fwsync with the shim in place."""
-    spec = json.loads(sys.argv[1])
-    sys.argv = ["fwsync", *sys.argv[2:]]
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     # All is imported before: an import that fails is no fault of a user's disk.
-    from fwsync import cli, daemon, runs, show  # noqa: F401
+    from fwsync import cli, daemon, resolving, runs, show, show_paths  # noqa: F401
 
+    if sys.argv[1] == "--each":
+        each(json.loads(Path(sys.argv[2]).read_text()))
+    else:
+        run(json.loads(sys.argv[1]), sys.argv[2:])
+
+
+def run(spec: dict[str, Any], args: list[str]) -> None:
+    """Run one command, which ends this process."""
+    from fwsync import cli
+
+    sys.argv = ["fwsync", *args]
     Shim(spec).install()
     cli.main()
+
+
+def each(commands: list[tuple[dict[str, Any], list[str]]]) -> None:
+    """Run commands one after another, each in a fork; no thread has been started so far."""
+    codes = []
+    for spec, args in commands:
+        child = os.fork()
+        if not child:
+            run(spec, args)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print(json.dumps(codes))
 
 
 if __name__ == "__main__":

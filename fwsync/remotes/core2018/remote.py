@@ -450,7 +450,8 @@ class Core2018:
         try:
             await self._asker.json("DELETE", address, what=entry.path)
         except NotFound:
-            return
+            if await self.look(entry.path) is not None:  # it would come down as a new file
+                raise
 
     def _place(self, path: RelPath) -> Place:
         place = self._containers.tree.place(path)

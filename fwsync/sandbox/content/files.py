@@ -6,7 +6,7 @@ from aiohttp import web
 
 from fwsync.sandbox import targets
 from fwsync.sandbox.kept.listing import Source, Where, granted, list_query
-from fwsync.sandbox.kept.render import file_json
+from fwsync.sandbox.kept.render import file_json, files_json
 from fwsync.sandbox.pages import answer_page
 from fwsync.sandbox.site import Call, answer
 
@@ -28,7 +28,7 @@ FILES = Source(
     "SELECT * FROM files f",
     "files f",
     "f",
-    lambda _, rows: [file_json(row) for row in rows],
+    lambda _, rows: files_json(rows),
     _TEXTS,
     numbers={"size": "size", "version": "version"},
     unless_null={"parents.group": "project_id"},  # or it is the id of a collection

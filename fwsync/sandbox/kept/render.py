@@ -19,6 +19,7 @@ from fwsync.sandbox.kept.tree import KINDS
 
 Json = dict[str, Any]
 
+_WAY_DOWN: Final = [(kind, f"{kind}_id") for kind in KINDS]
 SHORT: Final = 256  # characters of JSON that is kept once it was read
 
 #: Containers with what their JSON needs from other rows.
@@ -35,10 +36,12 @@ def file_json(row: Mapping[str, Any] | sqlite3.Row) -> Json:
     """
     doc: Json = _read(row["doc"])
     kind, container = row["container_kind"], row["container_id"]
-    parents = _parents(row) | {"analysis": None}
+    parents = _parents(row)
+    parents["analysis"] = None
     if kind != "collection":
         parents[kind] = container
-    return doc | {
+    return {
+        **doc,
         "_id": row["object_id"],
         "file_id": row["id"],
         "version": row["version"],
@@ -60,6 +63,13 @@ def file_json(row: Mapping[str, Any] | sqlite3.Row) -> Json:
         "provider_id": None,
         "reference": False,
     }
+
+
+def files_json(rows: Sequence[sqlite3.Row]) -> list[Json]:
+    """File entries, from many rows of one query: a page of a list."""
+    # A row compares a name with all of its own, each time; a dict does not.
+    names = rows[0].keys() if rows else []
+    return [file_json(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _read(text: str) -> Any:
@@ -190,7 +200,7 @@ def place_of(row: sqlite3.Row) -> Place:
 
 def _parents(row: Mapping[str, Any] | sqlite3.Row) -> dict[str, str | None]:
     """The ids on the way down; what lies in a collection has no group above it."""
-    way = {kind: row[f"{kind}_id"] for kind in KINDS}
+    way = {kind: row[column] for kind, column in _WAY_DOWN}
     return way if way["project"] else way | {"group": None}
 
 

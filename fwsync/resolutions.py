@@ -1,0 +1,249 @@
+"""A conflict is settled: its copy goes to the trash, takes its path back, or is a file of its own.
+
+The one rule: whatever loses its name here has another one in the trash first, and a conflict is
+closed after that. So it may end at any step: nothing is lost, and doing it again goes on.
+
+Everything here blocks, and belongs to the state's thread; the caller holds the root's lock.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fwsync import conflicts, localfs, renaming, trash
+from fwsync.errors import FileProblem
+from fwsync.model import Problem, RelPath, Stamp
+from fwsync.renaming import Arrival, Relocation
+from fwsync.roots import RESERVED
+from fwsync.state import OpenConflict, State
+
+#: The ways to settle a conflict, as they are typed.
+LOCAL, REMOTE, BOTH = "keep-local", "keep-remote", "keep-both"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of settling a conflict."""
+
+    path: RelPath
+    how: str
+    what: str = ""  #: happened, for people
+    kept: str = ""  #: names the run in the trash that has what lost its name
+    problem: Problem | None = None  #: it is open as before
+
+
+def settle(state: State, root_fd: int, conflict: OpenConflict, how: str, name: str = "") -> Settled:
+    """Settle a conflict of which there is a copy.
+
+    Args:
+        state: knows it.
+        root_fd: the root.
+        conflict: open.
+        how: :data:`LOCAL`, :data:`REMOTE` or :data:`BOTH`.
+        name: of :data:`BOTH`: what the copy is called from now on; with a slash, below the root.
+            Empty: as it is.
+
+    Raises:
+        LocalError: no space, even for a name; it is open as before.
+    """
+    try:
+        return _settle(state, root_fd, conflict, how, name)
+    except FileProblem as error:
+        return Settled(conflict.path, how, problem=Problem.of(conflict.path, error))
+
+
+def finish_begun(state: State, root_fd: int) -> None:
+    """Bring to its end what a command that was killed had begun, as far as nothing is in the way.
+
+    What cannot be ended stays open and is listed: it must not stop a run.
+    """
+    for one in state.conflicts():
+        if one.taking_back is None:
+            continue
+        here = state.copies.lies_at(one.path)
+        with suppress(FileProblem):
+            if _is_back(root_fd, one, here):
+                _end_taking_back(state, root_fd, one, here, _trash_of_now())
+
+
+def close_gone(state: State, root_fd: int, *, is_held: bool = False) -> list[Problem]:
+    """After a run: close the conflicts whose copy a person has removed or used (S34, S35).
+
+    A copy that has moved with its folder is followed. While a guard does not believe what is
+    gone, none is closed.
+
+    Returns:
+        The copies that a person has edited: they are sent by nobody, and that should be known.
+    """
+    edited = []
+    for one in state.conflicts():
+        if not localfs.is_free(root_fd, one.copy_path):
+            if _is_edited(root_fd, one):
+                edited.append(_told_edited(one))
+            continue
+        moved = [copy for copy in _elsewhere(state, one) if not localfs.is_free(root_fd, copy)]
+        if len(moved) == 1:
+            state.copies.follow(one.id, _moved_with(root_fd, one, moved[0]), moved[0])
+        elif not moved and not is_held:
+            state.copies.close(one.id, "its copy is gone")
+    return edited
+
+
+# ----------------------------------------------------------------------------- the three ways
+
+
+def _settle(state: State, root_fd: int, one: OpenConflict, how: str, name: str) -> Settled:
+    here, folder = state.copies.lies_at(one.path), _trash_of_now()
+    if one.taking_back is not None and _is_back(root_fd, one, here):
+        return _end_taking_back(state, root_fd, one, here, folder, asked=how)
+    copy = localfs.look(root_fd, one.copy_path)
+    if copy is None:
+        state.copies.close(one.id, f"{how}; its copy is gone")
+        return Settled(one.path, how, "its copy is gone already; closed")
+    if renaming.are_one_file(root_fd, here, one.copy_path):
+        raise FileProblem(
+            f"{one.path}: the server's version has not come down yet",
+            hint="run `fwsync sync` first; then there are two versions to choose from",
+        )
+    if how == REMOTE:
+        renaming.discard(root_fd, one.copy_path, copy, trash=folder)
+        run = trash.run_of(folder)
+        state.copies.close(one.id, how, f"trash {run}")
+        return Settled(one.path, how, "yours is in the trash", run)
+    if how == BOTH:
+        return _keep_both(state, root_fd, one, copy, name)
+    return _take_back(state, root_fd, one, here, copy, folder)
+
+
+def _keep_both(state: State, root_fd: int, one: OpenConflict, copy: Stamp, name: str) -> Settled:
+    """The copy is a file like others, under its own name or another one."""
+    if not name:
+        # Before it is closed: else nobody would know that it is to be sent.
+        conflicts.release_copy(root_fd, one.copy_path)
+        state.copies.close(one.id, BOTH)
+        return Settled(one.path, BOTH, f"{one.copy_path} is a file of its own")
+    new = _named(root_fd, one, name)
+    renaming.relocate(root_fd, Relocation(one.copy_path, new, copy), trash=_trash_of_now())
+    for path in (new, one.copy_path):
+        localfs.sync_folder(root_fd, path.rpartition("/")[0])
+    state.copies.close(one.id, f"{BOTH}, as {new}")
+    return Settled(one.path, BOTH, f"yours is {new}, a file of its own")
+
+
+def _named(root_fd: int, one: OpenConflict, name: str) -> RelPath:
+    """Where a copy goes that is given a name.
+
+    Raises:
+        FileProblem: it cannot be there.
+    """
+    folder = one.copy_path.rpartition("/")[0]
+    new = RelPath(name if "/" in name or not folder else f"{folder}/{name}")
+    localfs.split(new)
+    noted = {copy.rpartition("/")[2] for copy in conflicts.noted_copies(root_fd)}
+    if new.split("/")[0] == RESERVED or new.rpartition("/")[2] in noted:
+        raise FileProblem(f"{new}: is a name that fwsync keeps for itself", hint="give another")
+    if not localfs.is_free(root_fd, new):
+        raise FileProblem(f"{new}: something of that name is here", hint="give another name")
+    return new
+
+
+def _take_back(
+    state: State, root_fd: int, one: OpenConflict, here: str, copy: Stamp, folder: str
+) -> Settled:
+    """The copy takes its path back; what stands there goes to the trash."""
+    stands = localfs.look(root_fd, here)
+    known = state.file_at(one.path)
+    was_edited = stands is not None and known is not None and known.stamp != stands
+    state.copies.begin_taking_back(one.id, _which(copy))
+    if stands is None:
+        renaming.relocate(root_fd, Relocation(one.copy_path, here, copy), trash=folder)
+    else:
+        # Noted: the two change places in one step, and which is which is in the state.
+        arrival = Arrival(one.copy_path, here, stands, is_noted=True)
+        renaming.publish(root_fd, arrival, trash=folder)
+    for path in (here, one.copy_path):
+        localfs.sync_folder(root_fd, path.rpartition("/")[0])
+    run = trash.run_of(folder) if stands is not None else ""
+    state.copies.close(one.id, LOCAL, f"trash {run}" if run else None)
+    what = "yours is in place, and goes up by the next run"
+    if was_edited:
+        what += "; what stood there had been edited"
+    return Settled(one.path, LOCAL, what, run)
+
+
+def _end_taking_back(
+    state: State,
+    root_fd: int,
+    one: OpenConflict,
+    here: str,
+    folder: str,
+    *,
+    asked: str = LOCAL,
+) -> Settled:
+    """The copy is in its place: what stood there has its name, or none any more."""
+    left = localfs.look(root_fd, one.copy_path)
+    if left is not None and not renaming.are_one_file(root_fd, here, one.copy_path):
+        renaming.discard(root_fd, one.copy_path, left, trash=folder)
+    elif left is not None:
+        localfs.remove(root_fd, one.copy_path)  # a second name of what is in place
+    for path in (here, one.copy_path):
+        localfs.sync_folder(root_fd, path.rpartition("/")[0])
+    run = trash.run_of(folder) if left is not None else ""
+    state.copies.close(one.id, LOCAL, f"trash {run}" if run else None)
+    if asked != LOCAL:
+        raise FileProblem(
+            f"{one.path}: {LOCAL} had been begun, and is done now instead of {asked}",
+            hint="the server's bytes are in the trash: `fwsync restore DIR --list`",
+        )
+    return Settled(one.path, LOCAL, "yours is in place, and goes up by the next run", run)
+
+
+# ------------------------------------------------------------------------------- small hands
+
+
+def _trash_of_now() -> str:
+    return trash.run_folder(datetime.now(UTC))
+
+
+def _which(stamp: Stamp) -> str:
+    """What tells a file from others, whatever its name, and who writes in it."""
+    return json.dumps([stamp.device, stamp.inode])
+
+
+def _is_back(root_fd: int, one: OpenConflict, here: str) -> bool:
+    """Has the copy, which was about to take its path back, done so?"""
+    stands = localfs.look(root_fd, here)
+    return stands is not None and _which(stands) == one.taking_back
+
+
+def _is_edited(root_fd: int, one: OpenConflict) -> bool:
+    try:
+        now = localfs.look(root_fd, one.copy_path)
+    except FileProblem:
+        return False
+    if now is None or one.copy_mtime_ns is None:
+        return False
+    return (now.size, now.mtime_ns) != (one.copy_size, one.copy_mtime_ns)
+
+
+def _told_edited(one: OpenConflict) -> Problem:
+    why = f"the copy that a conflict of {one.path} has left was edited; it is not sent"
+    hint = f"`fwsync conflicts {LOCAL}` sends it as {one.path.rpartition('/')[2]}"
+    return Problem(one.copy_path, why, hint)
+
+
+def _elsewhere(state: State, one: OpenConflict) -> list[RelPath]:
+    """Where a file of the copy's name is now, as the last scan saw it."""
+    name = one.copy_path.rpartition("/")[2]
+    return [path for path in state.copies.files_named(name) if path != one.copy_path]
+
+
+def _moved_with(root_fd: int, one: OpenConflict, copy: RelPath) -> RelPath:
+    """The conflict's path, which has moved with the copy if it is where the copy is."""
+    folder, _, name = copy.rpartition("/")
+    beside = RelPath(f"{folder}/{one.path.rpartition('/')[2]}" if folder else name)
+    is_gone = localfs.is_free(root_fd, one.path)
+    return beside if is_gone and not localfs.is_free(root_fd, beside) else one.path

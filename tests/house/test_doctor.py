@@ -1,0 +1,254 @@
+"""`fwsync doctor`: a damaged state is refused by all others, and made anew by content."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.house.house import SOME, Desk, Done, Ground, complains, grown, kill, plant
+
+T1, T2, T3 = sorted(SOME)
+
+#: Each test starts many processes.
+pytestmark = pytest.mark.timeout(300)
+
+
+def state_of(root: Path) -> Path:
+    return root / ".fwsync" / "state.db"
+
+
+@pytest.fixture
+def in_step(desk: Desk, root: Path, label: str) -> Path:
+    done = desk.run("sync", root, f"lab/{label}")
+
+    assert 0 == done.code, done
+    return root
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def no_database(file: Path) -> None:
+    file.write_text("Dear diary, today I was a database no more.\n" * 99)
+
+
+def foreign(file: Path) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("CREATE TABLE base (path TEXT)")
+        db.commit()
+
+
+def no_header(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.write(b"\0" * 100)
+
+
+DAMAGES = [truncate, empty, no_database, foreign, no_header]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_refused_by_all_and_rebuilt_by_the_doctor(  # F91
+    ground: Ground, desk: Desk, in_step: Path, label: str, damage: Callable[[Path], None]
+) -> None:
+    damage(state_of(in_step))
+    damaged, before = state_of(in_step).read_bytes(), grown(in_step)
+    record = ground.stored(label)
+
+    for words in (
+        ("sync", in_step),
+        ("push", in_step),
+        ("pull", f"lab/{label}", in_step),
+        ("plan", "sync", in_step),
+        ("verify", in_step),
+        ("status", in_step),
+        ("cleanup", in_step),
+    ):
+        complains(desk.run(*words), 6, "damaged", "fwsync doctor DIR --rebuild")
+    checked = desk.run("doctor", in_step, "--json")
+    assert (6, 1) == (checked.code, checked.summary["bad"]), checked
+    assert damaged == state_of(in_step).read_bytes()
+
+    done = desk.run("doctor", in_step, "--rebuild", "--json")
+    after = desk.run("doctor", in_step)
+    synced = desk.run("sync", in_step, "--json")
+
+    assert (0, 3, f"lab/{label}") == (done.code, done.summary["in_step"], done.summary["remote"])
+    assert damaged == Path(done.summary["kept"]).read_bytes()
+    assert 0 == after.code, after
+    assert (0, {}) == (synced.code, synced.moved()), synced
+    assert (before, record) == (grown(in_step), ground.stored(label))
+
+
+def test_a_held_deletion_and_a_conflict_copy_outlive_the_state(
+    ground: Ground, desk: Desk, in_step: Path, label: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    desk.run("pull", f"lab/{label}", other)
+    plant(other, {T2: b"theirs"})
+    (other / T3).unlink()
+    desk.run("sync", other, "--delete-up")
+    plant(in_step, {T2: b"mine"})
+    (in_step / T1).unlink()
+    conflict = desk.run("sync", in_step, "--json")
+    record, here = ground.stored(label), grown(in_step)
+
+    done = desk.run("doctor", in_step, "--rebuild", "--json")
+    synced = desk.run("sync", in_step, "--json")
+    status = desk.run("status", in_step, "--json")
+
+    assert (1, 1) == (conflict.code, conflict.summary["conflicts"]), conflict
+    assert 0 == done.code, done
+    assert {} == synced.moved(), synced
+    assert (record, here) == (ground.stored(label), grown(in_step))
+    assert (2, 1) == (status.lines[-1]["held"], len(status.lines[-1]["conflicts"])), status
+
+
+def test_a_state_that_cannot_be_read_at_all_sends_no_conflict_copy(
+    ground: Ground, desk: Desk, in_step: Path, label: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    desk.run("pull", f"lab/{label}", other)
+    plant(other, {T2: b"theirs"})
+    desk.run("sync", other)
+    plant(in_step, {T2: b"mine"})
+    desk.run("sync", in_step)
+    record, here = ground.stored(label), grown(in_step)
+    no_database(state_of(in_step))
+
+    done = desk.run("doctor", in_step, "--rebuild")
+    synced = desk.run("sync", in_step, "--json")
+
+    assert 0 == done.code, done
+    assert {} == synced.moved(), synced
+    assert (record, here) == (ground.stored(label), grown(in_step))
+
+
+def test_what_differs_is_left_for_the_next_sync_which_keeps_both(
+    ground: Ground, desk: Desk, in_step: Path, label: str
+) -> None:
+    plant(in_step, {T1: b"edited", "sub-01/ses-01/t1/new.dcm": b"new"})
+    no_database(state_of(in_step))
+    before, record = grown(in_step), ground.stored(label)
+
+    done = desk.run("doctor", in_step, "--rebuild", "--json")
+    nothing_moved = (before, record) == (grown(in_step), ground.stored(label))
+    synced = desk.run("sync", in_step, "--json")
+
+    assert (1, [T1], 1) == (
+        done.code,
+        [one["path"] for one in done.lines if one["event"] == "differs"],
+        done.summary["only_here"],
+    ), done
+    assert nothing_moved
+    assert (1, 1) == (synced.summary["conflicts"], synced.summary["uploaded"]), synced
+    assert b"edited" in grown(in_step).values()
+    assert SOME[T1] == (in_step / T1).read_bytes()
+
+
+def test_without_a_doctor_a_state_that_is_gone_is_made_anew_by_content(  # S107
+    ground: Ground, desk: Desk, in_step: Path, label: str
+) -> None:
+    record = ground.stored(label)
+    for file in in_step.joinpath(".fwsync").glob("state.db*"):
+        file.unlink()
+
+    synced = desk.run("sync", in_step, f"lab/{label}", "--delete", "--json")
+
+    assert (0, {"adopted": 3}) == (synced.code, synced.moved()), synced
+    assert record == ground.stored(label)
+
+
+def test_a_newer_state_is_not_touched(desk: Desk, in_step: Path) -> None:
+    with closing(sqlite3.connect(state_of(in_step))) as db:
+        db.execute("PRAGMA user_version = 9999")
+    before = state_of(in_step).read_bytes()
+
+    complains(desk.run("doctor", in_step, "--rebuild"), 6, "newer fwsync")
+    assert before == state_of(in_step).read_bytes()
+
+
+def test_where_the_server_does_not_answer_nothing_is_set_aside(
+    desk: Desk, in_step: Path, ground: Ground
+) -> None:
+    no_database(state_of(in_step))
+    before = {one.name for one in in_step.joinpath(".fwsync").iterdir()}
+    desk.key = ground.key(port=9)
+
+    done = desk.run("doctor", in_step, "--rebuild", "--patience", "1")
+
+    assert 5 == done.code, done
+    assert before == {one.name for one in in_step.joinpath(".fwsync").iterdir()}
+
+
+def test_a_doctor_that_finds_nothing_wrong_says_so_and_writes_nothing(
+    desk: Desk, in_step: Path
+) -> None:
+    def all_of_it() -> dict[str, object]:
+        return {
+            str(one): one.is_file() and (one.stat().st_mtime_ns, one.read_bytes())
+            for one in in_step.rglob("*")
+        }
+
+    before = all_of_it()
+    done, told = desk.run("doctor", in_step), desk.run("doctor", in_step, "--json")
+
+    assert (0, 0) == (done.code, told.code), done
+    assert "doctor: all is well" in done.out
+    assert {"state", "key", "server", "project", "lock", "trash"} <= {
+        one.get("what") for one in told.lines
+    }
+    assert before == all_of_it()
+
+
+def test_a_doctor_names_what_contradicts_itself(desk: Desk, in_step: Path) -> None:
+    with closing(sqlite3.connect(state_of(in_step))) as db:
+        db.execute("UPDATE base SET path = '../' || path WHERE path = ?", (T1,))
+        db.commit()
+
+    done = desk.run("doctor", in_step)
+    mended = desk.run("doctor", in_step, "--rebuild", "--json")
+
+    assert 6 == done.code, done
+    assert "leads elsewhere" in done.out
+    assert (0, 3) == (mended.code, mended.summary["in_step"]), mended
+
+
+def test_a_doctor_without_a_key_still_looks_at_the_state(desk: Desk, in_step: Path) -> None:
+    desk.key = ""
+    done = desk.run("doctor", in_step, "--json")
+
+    assert 1 == done.code, done
+    grades = {one["what"]: one["grade"] for one in done.lines if one["event"] == "finding"}
+    assert ("good", "bad") == (grades["state"], grades["key"])
+
+
+def test_a_doctor_that_is_killed_leaves_a_state_or_the_damaged_one(
+    ground: Ground, desk: Desk, in_step: Path, label: str
+) -> None:
+    relay = ground.relay()
+    desk.key = ground.key(port=relay.port)
+    no_database(state_of(in_step))
+    record = ground.stored(label)
+    ground.run(relay.limit(down=1))
+    process = desk.start("doctor", in_step, "--rebuild")
+    try:
+        assert relay.stalled.wait(30)
+    finally:
+        kill(process)
+    ground.run(relay.limit())
+
+    again: Done = desk.run("doctor", in_step, "--rebuild", "--json")
+
+    assert (0, 3) == (again.code, again.summary["in_step"]), again
+    assert record == ground.stored(label)

@@ -1,0 +1,250 @@
+"""Renames carried up to a server that refuses them, or by a run that is killed among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import pytest
+
+from fwsync.errors import Forbidden, FwsyncError, NotFound, Refused, Unavailable
+from fwsync.model import Level, Mode, RelPath, RemoteEntry
+from fwsync.moving_up import ASIDE
+from fwsync.remotes.flywheel import Flywheel
+from tests.room.rooms import LAYOUT, TREE, Bench, Ground, X, Y, did, grown, plant
+from tests.room.test_engine_moves import followed, moved, relabel
+from tests.room.test_engine_moves_up import IN_STEP, rename
+
+REFUSALS = [
+    Forbidden("no", status=403),
+    NotFound("no such route", status=404),
+    Refused("no such method", status=405),
+]
+
+
+class _Killed(Exception):
+    """The end of a process, as a test has it."""
+
+
+@dataclass
+class Trouble:
+    """What goes wrong with moves: before one is made, or after it."""
+
+    before: Iterator[Exception | None] = field(default_factory=lambda: iter(()))
+    after: Iterator[Exception | None] = field(default_factory=lambda: iter(()))
+    asked: list[str] = field(default_factory=list)
+
+
+class Frail(Flywheel):
+    """A project whose moves go wrong where a test says so."""
+
+    trouble = Trouble()
+
+    async def move(self, entry: RemoteEntry, path: RelPath) -> RemoteEntry:
+        self._begin(path)
+        there = await super().move(entry, path)
+        self._end()
+        return there
+
+    async def move_folder(self, old: RelPath, new: RelPath) -> bool:
+        self._begin(new)
+        has_moved = await super().move_folder(old, new)
+        self._end()
+        return has_moved
+
+    def _begin(self, path: str) -> None:
+        self.trouble.asked.append(path)
+        if error := next(self.trouble.before, None):
+            raise error
+
+    def _end(self) -> None:
+        if error := next(self.trouble.after, None):
+            raise error
+
+
+def frail(bench: Bench, server: Ground, trouble: Trouble) -> Bench:
+    """The same bench, whose server has trouble with moves."""
+
+    def connect() -> Frail:
+        remote = Frail(server.api, [server.project], LAYOUT)
+        remote.trouble = trouble
+        return remote
+
+    return replace(bench, connect=connect)
+
+
+def always(error: Exception) -> Iterator[Exception]:
+    while True:
+        yield error
+
+
+def nth(number: int, error: Exception) -> Iterator[Exception | None]:
+    yield from [None] * number
+    yield error
+
+
+async def until_killed(bench: Bench, mode: Mode) -> None:
+    """A run that ends where the trouble is; one that has none gets to its end."""
+    with suppress(_Killed):
+        try:
+            await bench.cycle(mode)
+        except BaseExceptionGroup as several:
+            if several.split(_Killed)[1] is not None:
+                raise
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: str(one.status))
+@pytest.mark.parametrize("may_delete", [True, False])
+async def test_what_the_server_does_not_move_is_sent_and_deleted_as_the_rules_have_it(
+    refusal: FwsyncError, may_delete: bool, agreed: Bench, server: Ground
+) -> None:
+    rename(agreed.root, ("s/e/a", "s/e/T1"))
+    bench = frail(agreed, server, Trouble(always(refusal)))
+
+    report = await bench.cycle(delete_up=may_delete)
+
+    files = {path: TREE[path] for path in (X, Y)}
+    expected = TREE | moved(files, "s/e/a/", "s/e/T1/")
+    if may_delete:
+        expected = moved(TREE, "s/e/a/", "s/e/T1/")
+    deleted = {"deleted": 2} if may_delete else {}
+    assert {"renamed": 0, "uploaded": 2, "bytes": 3} | deleted == followed(report)
+    assert expected == await server.held()
+    assert IN_STEP == followed(await bench.cycle(delete_up=may_delete))
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+async def test_a_file_that_is_not_moved_where_its_folder_was_is_not_doubled(
+    may_delete: bool, agreed: Bench, server: Ground
+) -> None:
+    rename(agreed.root, ("s/e/a", "s/e/c"), ("s/e/c/x.dcm", "s/e/c/1.dcm"))
+    refusals = chain([None], always(Refused("no such method", status=405)))
+    bench = frail(agreed, server, Trouble(refusals))
+
+    await bench.cycle(delete_up=may_delete)
+    await bench.cycle(delete_up=may_delete)
+
+    expected = moved(moved(TREE, "s/e/a/", "s/e/c/"), "s/e/c/x.dcm", "s/e/c/1.dcm")
+    assert expected == grown(bench.root)
+    left = {} if may_delete else {"s/e/c/x.dcm": TREE[X]}
+    assert expected | left == await server.held()
+    assert IN_STEP == followed(await bench.cycle(delete_up=may_delete))
+
+
+async def test_an_unheard_answer_to_a_move_costs_a_look(agreed: Bench, server: Ground) -> None:
+    rename(agreed.root, (X, "s/e/a/first.dcm"))
+    bench = frail(agreed, server, Trouble(after=nth(0, Unavailable("broke off"))))
+
+    assert {"renamed": 1} == followed(await bench.cycle())
+    assert IN_STEP == followed(await bench.cycle())
+
+
+CHANGES: dict[str, Callable[[Bench], None]] = {
+    "file": lambda bench: rename(bench.root, (X, "s/e/a/first.dcm")),
+    "folder": lambda bench: rename(bench.root, ("s", "sub-7")),
+    "chain": lambda bench: rename(bench.root, (Y, "s/e/a/w"), (X, Y)),
+    "swap": lambda bench: rename(bench.root, (X, "tmp"), (Y, X), ("tmp", Y)),
+    "swapped folders": lambda bench: rename(
+        bench.root, ("s/e/a", "tmp"), ("s/e/b", "s/e/a"), ("tmp", "s/e/b")
+    ),
+    "folder and files": lambda bench: rename(
+        bench.root, ("s/e/a", "s/e/c"), ("s/e/c/x.dcm", "s/e/c/1.dcm")
+    ),
+}
+
+
+@pytest.mark.parametrize("again", [Mode.UP, Mode.BOTH])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", range(3))
+async def test_a_run_that_is_killed_among_renames_is_ended_by_the_next(
+    number: int, when: str, change: str, again: Mode, agreed: Bench, server: Ground
+) -> None:
+    CHANGES[change](agreed)
+    killed = nth(number, _Killed())
+    trouble = Trouble(before=killed) if when == "before" else Trouble(after=killed)
+    bench = frail(agreed, server, trouble)
+    expected = grown(agreed.root)
+    await until_killed(bench, again)
+
+    report = await agreed.cycle(again)
+
+    assert 0 == report.uploaded == report.downloaded
+    assert [] == report.problem_list
+    assert expected == grown(agreed.root) == await server.held()
+    assert not [path for path in await server.listed() if ASIDE in path]
+    assert IN_STEP == followed(await agreed.cycle(again))
+    assert IN_STEP == followed(await agreed.cycle())
+
+
+async def test_what_was_put_aside_and_then_edited_here_has_its_name_again(
+    agreed: Bench, server: Ground
+) -> None:
+    CHANGES["swap"](agreed)
+    bench = frail(agreed, server, Trouble(after=nth(0, _Killed())))
+    await until_killed(bench, Mode.BOTH)
+    plant(agreed.root, {X: b"edited", Y: b"edited, too"})
+
+    await agreed.cycle()
+
+    assert grown(agreed.root) == await server.held()
+    assert {} == did(await agreed.cycle())
+
+
+async def test_a_container_that_others_move_meanwhile_is_left_to_the_next_run(
+    agreed: Bench, server: Ground
+) -> None:
+    rename(agreed.root, ("s", "mine"))
+    with agreed.engine() as engine:
+        view = await engine.look()
+        await relabel(server, X, Level.SUBJECT, "theirs")
+        report = await engine.carry_out(view)
+
+    assert 4 == len(report.problem_list)
+    assert moved(TREE, "s/", "theirs/") == await server.held()
+    assert {"renamed": 4} == followed(await agreed.cycle())
+    assert moved(TREE, "s/", "theirs/") == grown(agreed.root) == await server.held()
+    assert IN_STEP == followed(await agreed.cycle())
+
+
+@pytest.mark.parametrize("what", ["changed", "taken", "deleted"])
+async def test_a_file_that_is_not_as_it_was_there_is_not_moved(
+    what: str, agreed: Bench, server: Ground
+) -> None:
+    rename(agreed.root, (X, "s/e/a/first.dcm"))
+    with agreed.engine() as engine:
+        view = await engine.look()
+        if what == "changed":
+            await server.put({X: b"theirs"})
+        elif what == "taken":
+            await server.put({"s/e/a/first.dcm": b"theirs"})
+        else:
+            await server.delete(X)
+        before = await server.held()
+        report = await engine.carry_out(view)
+
+    assert ["s/e/a/first.dcm"] == [one.path for one in report.problem_list]
+    assert before == await server.held()
+    for _ in range(2):
+        await agreed.cycle()
+    here = {path: one for path, one in grown(agreed.root).items() if "fwsync-conflict" not in path}
+    assert here == await server.held()
+    assert b"x" in grown(agreed.root).values() or what == "deleted"
+    assert b"theirs" in grown(agreed.root).values() or what == "deleted"
+
+
+async def test_a_folder_that_is_not_quiet_yet_may_have_what_is_gone(
+    agreed: Bench, server: Ground
+) -> None:
+    """A watch sees the old folder go before the new one is quiet."""
+    before = {path: one.file_id for path, one in (await server.listed()).items()}
+    rename(agreed.root, ("s/e/a", "s/e/T1"))
+
+    first = await agreed.cycle(Mode.UP, settle=lambda _files: {RelPath("s/e/T1")}, delete_up=False)
+    second = await agreed.cycle(Mode.UP, settle=lambda _files: set(), delete_up=False)
+
+    assert (0, 0) == (first.renamed, first.held)
+    assert {"renamed": 2} == followed(second)
+    assert before[X] == (await server.listed())["s/e/T1/x.dcm"].file_id
