@@ -7,7 +7,6 @@ import getpass
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fwsync import show
@@ -18,6 +17,7 @@ from fwsync.progress import (
     JsonLines,
     LogProgress,
     duration_text,
+    moment,
     plural,
     printable,
     say,
@@ -146,7 +146,7 @@ def status(
 ) -> Exit:
     """Print what is known about a folder, without asking the server."""
     known = read_status(folder, flags, config, target=project)
-    code = Exit.DIFFERENCES if known.problems or known.conflicts else Exit.IN_STEP
+    code = Exit.DIFFERENCES if known.problems or known.conflicts_open else Exit.IN_STEP
     if known.halted:
         code = Exit.HALTED
     elif known.last is not None and _fell_short(known.last.exit_code, under_way=bool(known.holder)):
@@ -161,15 +161,13 @@ def status(
     say(f"in step     {plural(in_step, 'file')} when last compared, of {size_text(known.bytes)}")
     if known.last is not None:
         ago = duration_text(max(0.0, time.time() - known.last.started_ns / 1e9))
-        at = datetime.fromtimestamp(known.last.started_ns / 1e9, UTC).isoformat(timespec="seconds")
+        at = moment(known.last.started_ns)
         ended = _ended(known.last.exit_code, under_way=bool(known.holder))
         say(f"last run    {known.last.command}, {ago} ago ({at}), {ended}")
         told = known.last.summary
         left = int(told.get("skipped", 0)) + int(told.get("conflicts", 0))
         if left and not known.conflicts:
-            also = f", {known.standoffs:,} in conflict" if known.standoffs else ""
-            where = "`fwsync conflicts` lists these, " if known.standoffs else ""
-            say(f"left alone  {plural(left, 'file')}{also}; {where}`fwsync verify` what differs")
+            say(f"left alone  {plural(left, 'file')}; `fwsync verify` lists what differs")
     _tell_waiting(known)
     return code
 
@@ -191,14 +189,14 @@ def _tell_waiting(known: Status) -> None:
     _tell_hold(known)
     if known.holder:
         say(f"running     {known.holder}")
-    for number, what in (
-        (known.held, "held deletion"),
-        (len(known.conflicts), "open conflict"),
-        (len(known.problems), "problem"),
-        (known.uploads, "begun upload"),
+    for number, what, then in (
+        (sum(_not_waiting(known).values()), "held deletion", ""),
+        (known.conflicts_open, "open conflict", "; `fwsync conflicts` lists, and settles"),
+        (len(known.problems), "problem", ""),
+        (known.uploads, "begun upload", ""),
     ):
         if number:
-            say(f"waiting     {plural(number, what)}")
+            say(f"waiting     {plural(number, what)}{then}")
     if known.uploads and not known.holder:
         say("            the next run goes on with them; `fwsync cleanup` gives them up")
     _sample("conflict", [f"{one['path']}; yours is {one['copy']}" for one in known.copies])
@@ -222,26 +220,38 @@ def _tell_hold(known: Status) -> None:
         say(f"held        {guard['reason']} ({guard['name']})")
         if guard["hint"]:
             say(f"            {guard['hint']}")
-    since = datetime.fromtimestamp(hold.since_ns / 1e9, UTC).isoformat(timespec="seconds")
-    say(f"waiting     {what}, since {since}")
+    say(f"waiting     {what}, since {moment(hold.since_ns)}")
     for path in hold.sample:
         say(f"  waits: {printable(path)}")
-    say(f"consent     {printable(known.consent)}, with the options of that run")
+    if more := hold.waiting - len(hold.sample):
+        say(f"  … and {more:,} more; `fwsync plan` with the same options lists them all")
+    say(f"consent     {printable(known.consent)}")
 
 
 def _tell_held(known: Status) -> None:
     """The deletions that are remembered and not passed on, and what would carry them out."""
-    if not known.held_first:
+    sides = _not_waiting(known)
+    shown = [(path, side) for path, side in known.held_first if side in sides]
+    if not sides:
         return
     gone = {"local": "deleted here", "remote": "deleted on the server"}
-    for path, side in known.held_first:
+    for path, side in shown:
         say(f"  held deletion: {printable(path)} ({gone[side]})")
-    if known.held > len(known.held_first):
-        say(f"  … and {known.held - len(known.held_first):,} more; `fwsync verify` lists them")
-    sides = {side for _, side in known.held_first}
+    if (more := sum(sides.values()) - len(shown)) > 0:
+        say(f"  … and {more:,} more; `fwsync verify` lists them")
     options = (("--delete-up", "local"), ("--delete-down", "remote"))
     flags = [flag for flag, side in options if side in sides]
     say(f"            {' and '.join(flags)} would pass them on")
+
+
+def _not_waiting(known: Status) -> dict[str, int]:
+    """How many deletions are held for themselves, by side: a guard holds the others."""
+    hold = known.hold
+    waits = {
+        "local": hold is not None and hold.deletions_there > 0,
+        "remote": hold is not None and hold.deletions_here > 0,
+    }
+    return {side: number for side, number in known.held_sides.items() if not waits[side]}
 
 
 def _sample(kind: str, texts: Sequence[str]) -> None:

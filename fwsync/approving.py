@@ -190,7 +190,7 @@ def _only(plan: Plan, kept: set[RelPath], lost: set[Verb]) -> Plan:
     def put_off(one: Decision) -> Decision:
         if not _HALVES.get(one.verb, frozenset()) & lost:
             return one
-        reason = f"{one.reason}; not deleted yet, as some of what is new was left"
+        reason = f"{one.reason}; not deleted, as some of what is new was left; make a new plan"
         return replace(one, verb=Verb.REPORT, reason=reason)
 
     return replace(

@@ -16,7 +16,7 @@ from pathlib import Path
 from fwsync import known_roots, roots, whereabouts
 from fwsync.config import Settings, environment
 from fwsync.errors import LocalError, UsageError
-from fwsync.held_state import copy_state
+from fwsync.held_state import copy_state, root_of
 from fwsync.localfs import valid_text
 from fwsync.model import RelPath
 from fwsync.sessions import settings_of
@@ -73,7 +73,8 @@ def named(
             known_roots.check(folder, environment())
         raise UsageError(
             f"{path}: neither it nor a folder above it is kept in step",
-            hint="name a file as it lies on this disk, below the folder of a push, pull or sync",
+            hint="name a file as it lies on this disk, below the folder of a push, pull or sync; "
+            "if that was given a --state, give it here, too",
         )
     place = whereabouts.locate(root, target, state_option=settings.state, env=environment())
     inside = valid_text(str(full.relative_to(root))) if full != root else ""
@@ -87,7 +88,8 @@ def _root_above(path: Path, settings: Settings) -> Path | None:
         if (folder / roots.RESERVED).is_dir():
             return folder
     if settings.state is not None:
-        return None
+        root = root_of(settings.state) if settings.state.exists() else None
+        return root if root in above else None
     for folder in above:  # nothing of ours is in it: its state lies elsewhere
         if folder.is_dir() and _has_state(folder):
             return folder

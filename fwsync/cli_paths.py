@@ -65,8 +65,8 @@ def history(
     from fwsync import histories, show_paths
 
     def tell() -> Exit:
-        story = histories.of(path, given(state=state), config)
-        return show_paths.history(story, as_json=json, last=last)
+        story = histories.of(path, given(state=state), config, last=last)
+        return show_paths.history(story, as_json=json)
 
     finish(tell, json)
 

@@ -6,12 +6,13 @@ The one rule: nothing is decided on a file that does not hold still.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 
 from fwsync import packs, scanner
 from fwsync.errors import FwsyncError
-from fwsync.model import LocalEntry, Problem, RelPath, Unknown
+from fwsync.model import Decision, LocalEntry, Problem, RelPath, Unknown, Verb
 from fwsync.recorder import RECORD_COUNT
 from fwsync.state import State, StateThread
 from fwsync.threads import in_thread, workers
@@ -22,6 +23,37 @@ RACY_WAITS_S = (0.0, 0.05, 2.1)
 
 #: Threads that read files whose content must be compared.
 HASHERS = 2
+
+
+def kept_while_unseen(
+    state: State, decisions: Iterable[Decision], unseen: Iterable[Unknown]
+) -> Iterator[Decision]:
+    """The decisions, but nothing counts as gone here that may be where nothing could be read.
+
+    A file that has moved is known by its content. Until that can be read, the server's copy may
+    be the last one: it stays, and that it is gone here is not written down.
+
+    Args:
+        state: has the scan.
+        decisions: of one run.
+        unseen: what could not be listed, and the files that could not be read.
+    """
+    anywhere, as_large = "", dict[int, RelPath]()
+    for one in unseen:
+        entry = state.file_at(one.scope)
+        if one.hides:
+            anywhere = anywhere or one.scope
+        elif entry is not None:
+            as_large.setdefault(entry.size, one.scope)
+    for decision in decisions:
+        base = decision.base
+        is_gone = decision.verb in (Verb.DELETE_REMOTE, Verb.HOLD) and decision.local is None
+        may_be = anywhere or as_large.get(base.size, "") if is_gone and base is not None else ""
+        if not may_be:
+            yield decision
+        elif decision.verb is Verb.DELETE_REMOTE:
+            reason = f"gone here, unless it is {may_be!r} now, which could not be read; it stays"
+            yield replace(decision, verb=Verb.REPORT, reason=reason)
 
 
 class Comparer:

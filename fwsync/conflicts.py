@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import unicodedata
 from datetime import UTC, datetime
 
 from fwsync import localfs, renaming
@@ -40,7 +41,8 @@ def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: s
     for copy in sorted(recorded):
         if localfs.is_free(root_fd, copy) or renaming.are_one_file(root_fd, on_disk, copy):
             return copy
-    folder, slash, name = path.rpartition("/")
+    # Beside the file, which need not lie where its path on the server says.
+    folder, slash, name = unicodedata.normalize("NFC", on_disk).rpartition("/")
     for copy in sorted(noted_copies(root_fd)):  # the state that had it on record may be lost
         beside = copy.rpartition("/")[0] == folder
         if beside and renaming.are_one_file(root_fd, on_disk, copy):

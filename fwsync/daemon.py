@@ -363,6 +363,8 @@ class Daemon:
                 f"`fwsync {command} … --accept-deletes {report.plan_id}`"
             )
         self._told_hold = (report.halted, report.plan_id)
+        if report.conflicts_open > self.total.conflicts_open:
+            self._progress.note(show.conflicts_wait(report))
         _add(self.total, report)
 
 
@@ -386,6 +388,6 @@ def _add(total: Report, one: Report) -> None:
     for name in (
         "root", "remote", "skipped", "conflicts", "requests", "seconds", "peak_memory", "files",
         "halted", "guards", "waiting", "plan_id", "deferred", "difference_list", "problem_list",
-        "conflict_list", "notes",
+        "conflict_list", "conflicts_open", "notes",
     ):  # fmt: skip
         setattr(total, name, getattr(one, name))

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fwsync import conflicts, dataset, extras_noted, holds, leftovers, resolutions, roots, scanner
-from fwsync.comparing import Comparer
+from fwsync.asides import Asides
+from fwsync.comparing import Comparer, kept_while_unseen
 from fwsync.errors import (
     Halted,
 )
@@ -138,14 +139,19 @@ class Engine:
         if self._was_cut:
             await self._finish_packs()
         if isinstance(self._writer, Movable):
-            for problem in await finish_moves(self._writer, self._state):
+            for problem in await finish_moves(self._writer, Asides(self._state, self._root_fd)):
                 self._progress.note(f"{problem.path}: {problem.message}")
         view = await self.look(settle)
         self._acting = self._was_cut = True
         held = holds.remaining(self._made, view.plan)
         await self._state.call(
             lambda state: holds.keep(
-                state, held, self._policy.rules.mode, self._agreed, is_whole=not view.unlisted
+                state,
+                held,
+                self._policy.rules.mode,
+                self._agreed,
+                is_whole=not view.unlisted,
+                options=self._policy.options,
             )
         )
         try:
@@ -340,6 +346,7 @@ class Engine:
         unread = await self._hash_what_must_be_compared(out)
         if await self._state.call(meet_anew, self._filters):
             unread += await self._hash_what_must_be_compared(out | {one.scope for one in unread})
+        self._unseen = [*(one for one in scan.unknown if one.hides), *unread]
         local_unknown = [*placing.unknown, *unread]
         plan, unmappable = await self._state.call(
             self._make_plan, local_unknown, listing.unknown, listing.files
@@ -422,7 +429,9 @@ class Engine:
         return state.extras.scanned.pass_over(walked, extras_noted.noted(self._root_fd))
 
     async def _list(self) -> Listed:
-        return await take_listing(self._state, self._reader, self._filters)
+        listed = await take_listing(self._state, self._reader, self._filters)
+        listed.unknown += await Asides(self._state, self._root_fd).unknown()
+        return listed
 
     async def _hash_what_must_be_compared(self, unknown: Set[RelPath]) -> list[Unknown]:
         bounds = self._policy.bounds
@@ -470,6 +479,7 @@ class Engine:
                 selects=self._policy.reach is not None,
                 waits=self._waits,
             )
+        decisions = kept_while_unseen(state, decisions, self._unseen)
         decisions = keeping(decisions, self._root, self._root_fd, self._filters)
         decisions = left.adopted(decisions) if left is not None else decisions
         plan = make_plan(

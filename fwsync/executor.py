@@ -10,13 +10,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
 from fwsync import conflicts, localfs, renaming, trash
 from fwsync.arrivals import Landing
+from fwsync.asides import Asides
 from fwsync.audit import AuditLog
 from fwsync.deid import Deid
 from fwsync.downloader import Downloader, batches
@@ -42,8 +42,8 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
-from fwsync.moving import Mover
-from fwsync.moving_up import MoverUp
+from fwsync.moving import Moved, Mover
+from fwsync.moving_up import CarriedUp, MoverUp
 from fwsync.pieces import forget_stale
 from fwsync.plan import DeleteLimits, Plan
 from fwsync.ports import Movable, Remote, RemoteReader
@@ -116,8 +116,8 @@ class Policy:
     #: Sees to it that all projects are listed that the files in the state name; None: they are.
     before_listing: Callable[[], Awaitable[None]] | None = None
     deflates: bool = False  #: the zips of packs are compressed
-    #: Which paths a listing would have had, asked after it; None: all, nothing is selected.
-    reach: Callable[[], Reach] | None = None
+    reach: Callable[[], Reach] | None = None  #: paths that a listing would have had; None: all
+    options: tuple[str, ...] = ()  #: of the run, as words of a command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +191,8 @@ class Executor:
         self._check_root = check_root
         self._trash = TRASH  # with the time, once there is a plan to carry out
         self._pulse = _Pulse()
+        self._asides = Asides(state, root_fd)
+        self._moved = Moved()  # what this plan has renamed here
         self._space = Space(root_fd, PARTS)
         self._unpacked: list[RelPath] = []  # packs of this plan that came down
         self.newest_ns = 0  #: what the server says of the newest file that the last plan sent
@@ -212,9 +214,7 @@ class Executor:
         told = Circumstances(run, reason, versions)
         recorder = Recorder(self._state, report, self._progress, self._policy.audit, told)
         transfers = [one for one in plan.carry_out if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
-        if self._policy.most_bytes is not None:
-            transfers, beyond = within(transfers, self._policy.most_bytes)
-            _leave(report, len(beyond), "--max-transfer")
+        transfers = self._within_limit(transfers, report)
         self._progress.start(len(transfers), sum(one.size for one in transfers))
         await recorder.add(await self._told(view.problems))
         await recorder.add(
@@ -226,12 +226,12 @@ class Executor:
         )
         try:
             transfers = await self._rename(plan, transfers, recorder)
-            instead = await self._rename_there(plan, recorder)
-            transfers += [one for one in instead if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
+            carried = await self._rename_there(plan, recorder)
+            transfers += self._within_limit(carried.transfers(), report, after=transfers)
             late = await self._transfer(transfers, recorder)
             _leave(report, late, "--max-duration")
             await in_thread(self._check_root)
-            for decision in (*plan.carry_out, *instead):
+            for decision in carried.with_folders(plan.carry_out):
                 if self.stopping:
                     break
                 if decision.verb not in (Verb.CONFLICT, Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
@@ -287,6 +287,7 @@ class Executor:
         await in_thread(self._check_root)
         where = _unfiltered(self._policy.where, self._policy.ignore)
         mover = Mover(self._root_fd, trash=self._trash, where=where)
+        self._moved = mover.moved
         async for outcomes in mover.carry_out(renames):
             await recorder.add(outcomes)
             if self.stopping:
@@ -294,23 +295,32 @@ class Executor:
         await recorder.flush()
         return mover.moved.transfers(transfers)
 
-    async def _rename_there(self, plan: Plan, recorder: Recorder) -> list[Decision]:
-        """Carry up what moved here; gives what is to be done where the server does not do that."""
-        renames = [one for one in plan.carry_out if one.verb is Verb.RENAME_REMOTE]
-        if not renames:
-            return []
+    async def _rename_there(self, plan: Plan, recorder: Recorder) -> CarriedUp:
+        """Carry up what moved here."""
+        if not any(one.verb is Verb.RENAME_REMOTE for one in plan.carry_out):
+            return CarriedUp()
         assert isinstance(self._writer, Movable), "a rename there without a way to make it"
         await in_thread(self._check_root)
         await recorder.flush()  # what is held is known to the state
-        filters = self._policy.ignore
-        is_in = filters.is_in if filters is not None else (lambda _path: True)
-        mover = MoverUp(self._writer, self._state, self._policy.rules, is_in)
-        async for outcomes in mover.carry_out(renames):
+        is_in = (self._policy.ignore or Filters()).is_in
+        mover = MoverUp(self._writer, self._state, self._asides, self._policy.rules, is_in)
+        async for outcomes in mover.carry_out(plan.carry_out):
             await recorder.add(outcomes)
             if self.stopping:
                 break
         await recorder.flush()
-        return mover.carried.instead
+        return mover.carried
+
+    def _within_limit(
+        self, decisions: Sequence[Decision], report: Report, *, after: Sequence[Decision] = ()
+    ) -> list[Decision]:
+        """The transfers that this run may begin, after others; the rest is noted as left."""
+        if self._policy.most_bytes is None:
+            return [*decisions]
+        room = self._policy.most_bytes - sum(one.size for one in after)
+        begun, left = within(decisions, room)
+        _leave(report, len(left), "--max-transfer")
+        return begun
 
     async def _transfer(self, decisions: Sequence[Decision], recorder: Recorder) -> int:
         """Carry out transfers, batch by batch, several at a time; nothing runs ahead.
@@ -436,8 +446,10 @@ class Executor:
         The copy is recorded before it is made: one that nobody knows of would be sent up
         as a new file after a crash.
         """
-        local = decision.local
+        local = self._moved.now.get(decision.path, decision.local)
         assert local is not None, f"{decision.path}: a conflict without a local file"
+        if decision.path in self._moved.failed:
+            return
         if not keeps_both(decision, self._policy.rules):
             await recorder.add([Outcome(decision)])
             return
@@ -508,18 +520,9 @@ def _check_still_gone(state: State, root_fd: int, path: RelPath) -> bool:
     """
     is_folder = renaming.has_folder(root_fd, path)
     is_gone = state.places.active or is_folder or localfs.is_free(root_fd, path)
-    if not is_gone and not _is_below_a_file(root_fd, path):
+    if not is_gone and not renaming.is_below_a_file(root_fd, path):
         raise SourceChanged(f"{path}: is here again since the plan was made; not deleted there")
     return is_folder
-
-
-def _is_below_a_file(root_fd: int, path: str) -> bool:
-    """Is one of its folders a file by now?"""
-    while path := path.rpartition("/")[0]:
-        with suppress(FileProblem):
-            if localfs.look(root_fd, path) is not None:
-                return True
-    return False
 
 
 def _begun(view: View) -> Report:

@@ -25,6 +25,7 @@ from fwsync.layout import Unmappable
 from fwsync.localfs import disk_errors
 from fwsync.model import (
     BaseEntry,
+    ConflictPolicy,
     Decision,
     Delta,
     LocalEntry,
@@ -38,7 +39,7 @@ from fwsync.moves import Move
 from fwsync.placements import layout_of, placement_of, read_layout
 from fwsync.placing import Placer
 from fwsync.progress import NoProgress
-from fwsync.reconcile import Rules, Scopes, judge, local_delta, remote_delta
+from fwsync.reconcile import Rules, Scopes, judge, keeps_both, local_delta, remote_delta
 from fwsync.roots import RESERVED
 from fwsync.scopes import PROJECT_NAME
 from fwsync.sessions import open_session
@@ -89,6 +90,8 @@ class Explained:
     conflict: OpenConflict | None = None
     standoff: Standoff | None = None
     with_deletes: Decision | None = None  #: what would be decided where deletions are passed on
+    keeps_both: bool = False  #: of a conflict: it ends with both files here
+    policy: ConflictPolicy = ConflictPolicy.KEEP_BOTH  #: of the run, for conflicts
     counts: Mapping[str, int] = field(default_factory=dict)  #: of a folder
     unsettled_s: float = 0.0  #: a watch waits for so long at least; 0: it does not
     extra: str = ""  #: what kind of extra it is
@@ -308,6 +311,8 @@ def _find_decision(state: State, told: Explained, engine: Engine, view: View) ->
     if told.decision is None and not told.unseen:
         told.out_of_bounds = engine.policy.bounds.leave_out(judged, time.time_ns())
         told.decision = judged
+    told.policy = rules.conflict
+    told.keeps_both = told.decision is not None and keeps_both(told.decision, rules)
     deleting = by_table(replace(rules, delete_up=True, delete_down=True))
     if deleting.verb is not judged.verb:
         told.with_deletes = deleting

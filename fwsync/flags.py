@@ -29,6 +29,7 @@ _LOOK = frozenset({"verify"})
 _CLEAN = frozenset({"cleanup"})
 _APPLY = frozenset({"apply"})
 _DOCTOR = frozenset({"doctor"})
+_WAITS = _ONE_SHOT | _PLAN | _LOOK | _CLEAN | _APPLY | _DOCTOR | {"explain"}
 _CHOOSES = frozenset({"pull", "plan pull", "verify"})
 
 
@@ -69,10 +70,10 @@ FLAGS = (
     Flag("set_vars", places.SetVar, _UP_ONLY),
     Flag("routing", places.Routing, _UP_ONLY),
     Flag("unrouted", places.Unrouted, _UP_ONLY),
-    Flag("include", taking_part.Include, _ALL | _DOCTOR),
-    Flag("exclude", taking_part.Exclude, _ALL | _DOCTOR),
-    Flag("filter_from", taking_part.FilterFrom, _ALL | _DOCTOR),
-    Flag("hidden", taking_part.Hidden, _ALL | _DOCTOR),
+    Flag("include", taking_part.Include, _ALL | _LOOK | _DOCTOR),
+    Flag("exclude", taking_part.Exclude, _ALL | _LOOK | _DOCTOR),
+    Flag("filter_from", taking_part.FilterFrom, _ALL | _LOOK | _DOCTOR),
+    Flag("hidden", taking_part.Hidden, _ALL | _LOOK | _DOCTOR),
     Flag("links", taking_part.LinksOption, frozenset({"push", "watch", "plan push"})),
     Flag("empty", taking_part.EmptyOption, _ALL),
     Flag("min_size", taking_part.MinSize, _ALL),
@@ -119,7 +120,7 @@ FLAGS = (
     Flag("bwlimit", running.Bwlimit, _ONE_SHOT | {"watch"} | _APPLY),
     Flag("max_transfer", running.MaxTransfer, _ONE_SHOT | _APPLY),
     Flag("max_duration", running.MaxDuration, _ONE_SHOT | _APPLY),
-    Flag("patience", running.Patience, _ONE_SHOT | _PLAN | _LOOK | _CLEAN | _APPLY | _DOCTOR),
+    Flag("patience", running.Patience, _WAITS),
     Flag("audit_log", running.AuditLogFile, _ONE_SHOT | {"watch"} | _APPLY),
     Flag("state", finding.StateFile, _ALL | _LOOK | _CLEAN | _DOCTOR),
     Flag("api_key_file", finding.KeyFile, _ALL | _LOOK | _CLEAN | _APPLY | _DOCTOR),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -26,6 +27,9 @@ PART_KEPT_NS = 14 * 24 * 3600 * 10**9
 
 #: A setting that a state keeps: the root it belongs to.
 _ROOT_ID = "root_id"
+
+#: Likewise: where it is.
+_ROOT = "root"
 
 
 @asynccontextmanager
@@ -58,6 +62,7 @@ async def own_state(
         state = await StateThread.open(opener)
         try:
             await _keep_root_id(state, root_id, is_new=is_new)
+            await state.call(_keep_root, place.root)
             if place.parts is not None:
                 await state.call(_sweep, place.parts)
             async with saving(state, place):
@@ -108,6 +113,24 @@ def _sweep(state: State, parts: Path) -> None:
 async def _keep_root_id(state: StateThread, root_id: str, *, is_new: bool) -> None:
     if root_id and (is_new or not await state.call(State.setting, _ROOT_ID)):
         await state.call(State.set_setting, _ROOT_ID, root_id)
+
+
+def _keep_root(state: State, root: Path) -> None:
+    """Where the root is: nothing in it says so where nothing of ours may be there."""
+    now = json.dumps(str(root))  # in ASCII, whatever its name
+    if state.setting(_ROOT) != now:
+        state.set_setting(_ROOT, now)
+
+
+def root_of(file: Path) -> Path | None:
+    """The root that a state file was last used for; None: it does not say.
+
+    Raises:
+        LocalError: it cannot be read.
+    """
+    with open_state(file, create=False, read_only=True, older_too=True) as state:
+        known = state.setting(_ROOT)
+    return Path(json.loads(known)) if known else None
 
 
 @asynccontextmanager

@@ -24,19 +24,21 @@ class Story:
 
     root: Path
     path: RelPath
-    events: Sequence[Event]  #: in the order in which they happened
+    events: Sequence[Event]  #: in the order in which they happened, the newest last
+    earlier: int  #: how many came before these, and are left out
     standing: Standing | None  #: what is agreed on now; None: nothing, or it is a folder
     is_folder: bool  #: it is told of what is below it
 
 
 @disk_errors()
-def of(path: str, flags: dict[str, object], config: Path | None) -> Story:
+def of(path: str, flags: dict[str, object], config: Path | None, *, last: int = 0) -> Story:
     """What happened at a path, which need not be there any more.
 
     Args:
         path: of a file or folder, as it was typed.
         flags: settings that override file and environment.
         config: the settings file.
+        last: so many events, the newest; 0: all, however many these are.
 
     Raises:
         UsageError: it is below no folder of ours.
@@ -44,7 +46,7 @@ def of(path: str, flags: dict[str, object], config: Path | None) -> Story:
     one = below_root.named(path, flags, config)
     with below_root.state_of(one) as state:
         _take_in(one, state)
-        return _story(one, state)
+        return _story(one, state, last)
 
 
 def _take_in(one: Named, state: State) -> None:
@@ -59,14 +61,20 @@ def _take_in(one: Named, state: State) -> None:
         os.close(root_fd)
 
 
-def _story(one: Named, state: State) -> Story:
+def _story(one: Named, state: State, last: int) -> Story:
     found: dict[tuple[str, int, int], Event] = {}
-    for path in state.history.paths_of(one.path):
-        found |= {(event.path, event.run, event.number): event for event in state.history.of(path)}
+    earlier = 0
+    paths = state.history.paths_of(one.path)
+    for path in paths:
+        told = state.history.latest(path, last)
+        found |= {(event.path, event.run, event.number): event for event in told.events}
+        earlier += told.earlier
     events = sorted(found.values(), key=lambda event: (event.run, event.number))
-    standings = [state.history.standing(path) for path in state.history.paths_of(one.path)]
+    shown = events[-last:] if last else events
+    standings = [state.history.standing(path) for path in paths]
     standing = next((known for known in standings if known is not None), None)
     is_folder = standing is None and any(
         event.path.startswith(f"{one.path}/") or not one.path for event in events
     )
-    return Story(one.root, one.path, events, standing, is_folder)
+    earlier += len(events) - len(shown)
+    return Story(one.root, one.path, shown, earlier, standing, is_folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from fwsync.guards import Before, DeleteLimits, GuardFacts, ServerTimes
@@ -41,6 +41,12 @@ class Hold:
     overwrites: int = 0
     others: int = 0  #: renames, and deletions that would only be written down
     sample: Sequence[str] = field(default=())  #: the first paths that wait
+    options: Sequence[str] = field(default=())  #: of the run that was held, as words of a line
+
+    @property
+    def waiting(self) -> int:
+        """How many steps wait."""
+        return self.deletions_here + self.deletions_there + self.overwrites + self.others
 
     def fields(self) -> dict[str, Any]:
         """For a JSON line."""
@@ -48,9 +54,15 @@ class Hold:
 
 
 def read(state: State) -> Hold | None:
-    """What a guard holds of this root; None: nothing."""
+    """What a guard holds of this root; None: nothing.
+
+    What a later fwsync has noted beside that is left out.
+    """
     text = state.setting(_HOLD)
-    return Hold(**json.loads(text)) if text else None
+    if not text:
+        return None
+    known = {one.name for one in fields(Hold)}
+    return Hold(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
 def remaining(made: Plan, reviewed: Plan) -> Plan:
@@ -68,18 +80,26 @@ def remaining(made: Plan, reviewed: Plan) -> Plan:
     return replace(made, waiting=waiting, held=made.held if waiting else ())
 
 
-def keep(state: State, plan: Plan, mode: Mode, base_files: int, *, is_whole: bool = True) -> None:
+def keep(
+    state: State,
+    plan: Plan,
+    mode: Mode,
+    base_files: int,
+    *,
+    is_whole: bool = True,
+    options: Sequence[str] = (),
+) -> None:
     """Remember what a plan holds; or that nothing is held any more.
 
     A run in another direction that wants none of it says nothing about it, and neither does one
-    that could not see all of the server (``is_whole``).
+    that could not see all of the server (``is_whole``). ``options`` are those of this run.
     """
     known = read(state)
     if not plan.held:
         if known is not None and is_whole and mode in (Mode.BOTH, Mode(known.mode)):
             state.set_setting(_HOLD, None)
         return
-    hold = _hold_of(plan, mode, base_files, known)
+    hold = replace(_hold_of(plan, mode, base_files, known), options=[*options])
     if hold != known:
         state.set_setting(_HOLD, json.dumps(asdict(hold)))
 

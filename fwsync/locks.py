@@ -101,7 +101,7 @@ def _holder(command: str) -> dict[str, Any]:
         "pid": pid,
         "host": socket.gethostname(),
         "command": command,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="seconds"),
         "born": _born(pid),
     }
 

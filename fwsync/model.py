@@ -150,6 +150,7 @@ class Unknown:
     reason: str
     expected: bool = False  #: left out on purpose (a symbolic link, not settled yet): no problem
     hint: str = ""  #: what to do about it
+    hides: bool = False  #: an error is why: anything may be there, so what is gone elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +359,7 @@ class Report:
     problem_list: list[Problem] = field(default_factory=list)
     conflict_list: list[RelPath] = field(default_factory=list)
     copies: dict[RelPath, RelPath] = field(default_factory=dict)  #: of conflicts kept both ways
+    conflicts_open: int = 0  #: conflicts that wait for a person, those of earlier runs included
     notes: list[str] = field(default_factory=list)  #: worth a word, and no failure
     trashed: int = 0  #: files that went to the trash here, for they are gone there
     trashed_first: list[str] = field(default_factory=list)  #: the first of them, by their paths

@@ -1,9 +1,9 @@
 """Files that have another path on the server than they had: here, they are renamed.
 
 The one rule: a file is known by the server's id and not by its path, so a container that was
-relabelled or moved is no deletion and no addition. Where a file cannot simply follow, because
-somebody has touched it here, the tables of :mod:`fwsync.reconcile` decide, path by path, as if
-nothing were known of ids.
+relabelled or moved is no deletion and no addition. What was edited here goes along, and is an edit
+where it is then. Where a file cannot simply follow, because something is in its way, the tables of
+:mod:`fwsync.reconcile` decide, path by path, as if nothing were known of ids.
 
 Nothing here acts.
 """
@@ -59,9 +59,10 @@ class _Way(Enum):
 
     RENAME = auto()  #: the file is here as it was agreed on, and its new place can be had
     IN_PLACE = auto()  #: it lies at its new place already
-    ROW = auto()  #: it was deleted here, and that is on record: only the record moves
+    ALONG = auto()  #: it was edited here: it gets the new path, and is judged there
+    ROW = auto()  #: it was deleted here, and that is on record: the record moves
     JUDGE = auto()  #: it was moved here, too, and edited
-    REPORT = auto()  #: it was edited here: it stays, and that is said
+    REPORT = auto()  #: it was edited here, and cannot go along: it stays, and that is said
     LEAVE = auto()  #: it cannot be seen whether it may be touched
     PATHS = auto()  #: it cannot be followed: path by path
 
@@ -135,11 +136,13 @@ class _Following:
         self._rules = rules
         self._is_seen = is_seen
         self._in_scope = in_scope
+        #: Places that a file leaves for its new one, as far as is known.
+        self._leaving: set[RelPath] = set()
+        self._came_from: dict[RelPath, RelPath] = {}
 
     def of(self, moves: Sequence[Move]) -> Followed:
         way_of = self._way_up if self._rules.mode is Mode.UP else self._way
-        ways = {move: way_of(move) for move in moves}
-        leaving = {move.old for move, way in ways.items() if way is _Way.RENAME}
+        ways, leaving = self._ways(moves, way_of)
         left = leaving | {
             move.old
             for move, way in ways.items()
@@ -163,6 +166,23 @@ class _Following:
                 decisions += [fetched] if fetched.verb is not Verb.NOTHING else []
         return Followed(tuple(decisions), frozenset(settled))
 
+    def _ways(
+        self, moves: Sequence[Move], way_of: Callable[[Move], _Way]
+    ) -> tuple[dict[Move, _Way], set[RelPath]]:
+        """The way of each move, and the places that files leave.
+
+        Files that wait for each other's places are all taken to leave at first; then, as often
+        as one of them turns out to stay, the others are looked at again.
+        """
+        self._leaving = {move.old for move in moves}
+        self._came_from = {move.new: move.old for move in moves}
+        while True:
+            ways = {move: way_of(move) for move in moves}
+            goes = {move.old for move, way in ways.items() if way in (_Way.RENAME, _Way.ALONG)}
+            if self._leaving <= goes:
+                return ways, goes
+            self._leaving &= goes
+
     def _way(self, move: Move) -> _Way:
         old, new = self._spots[move.old], self._spots[move.new]
         if not self._in_scope(move.old) or old.base is None or new.remote is None:
@@ -173,7 +193,8 @@ class _Following:
             # It has left the scope, and was not deleted.
             return _Way.REPORT if old.remote is None and old.local is not None else _Way.PATHS
         if old.local is not None and local_delta(old.local, old.base) is Delta.SAME:
-            return _Way.RENAME if _can_be_had(new, old.local) else _Way.PATHS
+            can_go = move.new in self._leaving or _can_be_had(new, old.local)
+            return _Way.RENAME if can_go else _Way.PATHS
         if _is_in_place(old, new):
             return _Way.IN_PLACE
         if old.local is None:
@@ -182,7 +203,29 @@ class _Following:
                 return _Way.JUDGE if is_free else _Way.PATHS
             is_held = old.base.held == "local" and self._rules.mode is Mode.BOTH
             return _Way.ROW if is_held and new.base is None else _Way.PATHS
-        return _Way.REPORT if _is_left(old) else _Way.PATHS
+        return self._way_of_edit(move)
+
+    def _way_of_edit(self, move: Move) -> _Way:
+        if self._goes_along(move):
+            return _Way.ALONG
+        return _Way.REPORT if _is_left(self._spots[move.old]) else _Way.PATHS
+
+    def _goes_along(self, move: Move) -> bool:
+        here, there = self._spots[move.old].local, self._spots[move.new].local
+        is_pack = here is not None and here.pack is not None
+        is_free = there is None or move.new in self._leaving
+        is_edit = not self._belongs_there(move.old)
+        return self._rules.mode is Mode.BOTH and not is_pack and is_free and is_edit
+
+    def _belongs_there(self, path: RelPath) -> bool:
+        """Has a place what the server has there now, as half a change of places leaves it?"""
+        spot, came_from = self._spots[path], self._came_from.get(path)
+        if came_from is not None and _is_in_place(self._spots[came_from], spot):
+            return True
+        here, there = spot.local, spot.remote
+        if here is None or there is None or here.digest is None:
+            return False
+        return here.digest == there.digest
 
     def _way_up(self, move: Move) -> _Way:
         """Nothing is renamed; but an edit is not sent to where the file is no more.
@@ -217,6 +260,9 @@ class _Following:
                     Verb.RENAME, move.new, old.local, remote, base, happened, replaces=in_way
                 )
                 yield from self._fetched(move.new, old.local, remote, base)
+            case _Way.ALONG:
+                yield Decision(Verb.RENAME, move.new, old.local, remote, base, happened)
+                yield from self._edited(move, old, new)
             case _Way.IN_PLACE:
                 yield Decision(Verb.RENAME, move.new, new.local, remote, base, happened)
                 assert new.local is not None, f"{move.new}: nothing is in place"
@@ -224,6 +270,9 @@ class _Following:
                     yield from self._fetched(move.new, new.local, remote, base)
             case _Way.ROW:
                 yield Decision(Verb.RENAME, move.new, None, remote, base, happened)
+                decision = judge(move.new, None, remote, replace(base, path=move.new), self._rules)
+                if decision.verb in (Verb.DELETE_REMOTE, Verb.DOWNLOAD):
+                    yield decision
             case _Way.JUDGE:
                 yield from self._judged(move, old, new)
             case _Way.REPORT if not self._in_scope(move.new):
@@ -247,6 +296,16 @@ class _Following:
         here, agreed = replace(local, path=path), replace(base, path=path, held="")
         decision = judge(path, here, remote, agreed, self._rules)
         if decision.verb is Verb.DOWNLOAD:
+            yield decision
+
+    def _edited(self, move: Move, old: Spot, new: Spot) -> Iterator[Decision]:
+        """What is to be done about an edit once it has the path that its file has there."""
+        assert old.local is not None, f"{move.old}: nothing was edited"
+        assert old.base is not None, f"{move.old}: never agreed on"
+        here, agreed = replace(old.local, path=move.new), replace(old.base, path=move.new, held="")
+        decision = judge(move.new, here, new.remote, agreed, self._rules)
+        # Equal bytes are agreed on by the rename.
+        if decision.verb not in (Verb.NOTHING, Verb.ADOPT):
             yield decision
 
     def _judged(self, move: Move, old: Spot, new: Spot) -> Iterator[Decision]:

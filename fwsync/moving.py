@@ -86,8 +86,7 @@ def with_moves(
         return not any(scopes.covers(path) for scopes in unseen)
 
     followed = follow(moves, spots, rules=rules, is_seen=is_seen, in_scope=in_scope)
-    for one in followed.decisions:
-        yield _not_into_a_folder(state, one)
+    yield from _not_into_folders(state, followed.decisions)
     listed = state.moves.containers() if selects else None
     elsewhere = _elsewhere(state, moved_folders(moves, spots)) if moves else {}
     is_whole = not selects and not unknown[1]
@@ -110,14 +109,49 @@ def with_moves(
             yield _not_anew(decision, elsewhere)
 
 
-def _not_into_a_folder(state: State, decision: Decision) -> Decision:
-    """A file does not get the name of a folder here in which there is something new."""
-    local = decision.local
-    moves = decision.verb is Verb.RENAME and local is not None and local.path != decision.path
-    if not moves or state.places.active or not state.moves.new_below(decision.path):
-        return decision
-    reason = f"{decision.reason}; a file on the server, and a folder here"
-    return replace(decision, verb=Verb.REPORT, reason=reason)
+def _not_into_folders(state: State, decisions: Sequence[Decision]) -> Iterator[Decision]:
+    """What cannot get its new path is told, and is not sent or fetched there either.
+
+    Nor is what would come to the path that it keeps.
+    """
+    stays = {} if state.places.active else _staying(state, decisions)
+    kept = {one.local.path for one in decisions if one.path in stays and one.local}
+    for decision in decisions:
+        if decision.verb is Verb.RENAME and decision.path in stays:
+            reason = f"{decision.reason}; {stays[decision.path]}"
+            yield replace(decision, verb=Verb.REPORT, reason=reason)
+        elif decision.path not in stays and (decision.local or decision.path not in kept):
+            yield decision
+
+
+def _staying(state: State, decisions: Sequence[Decision]) -> dict[RelPath, str]:
+    """Why files stay where they are, by the paths that they do not get.
+
+    No file gets a path at which there is a folder here, or that lies below a file, unless what
+    is in its way leaves in the same run. A deletion comes later, and clears the way for the next.
+    """
+    going = {
+        one.path: one.local.path
+        for one in decisions
+        if one.verb is Verb.RENAME and one.local is not None and one.local.path != one.path
+    }
+    above = state.moves.files_above(going)
+    below = {path: state.moves.files_below(path) for path in going}
+    from_paths = set(going.values())
+    stays: dict[RelPath, str] = {}
+    while True:
+        leaving = {old for new, old in going.items() if new not in stays}
+        more = {}
+        for path in going.keys() - stays.keys():
+            if not leaving.issuperset(above.get(path, ())):
+                more[path] = "a file here, and a folder on the server"
+            elif not leaving.issuperset(below[path]):
+                more[path] = "a file on the server, and a folder here"
+            elif path in from_paths and path not in leaving:
+                more[path] = "the file that is there stays as well"
+        if not more:
+            return stays
+        stays |= more
 
 
 def _going_along(
@@ -404,8 +438,10 @@ class Mover:
 
     @staticmethod
     def _done(decision: Decision, local: LocalEntry | None, at_ns: int) -> Outcome:
-        if local is not None and local.etag is None and decision.base is not None:
-            local = replace(local, etag=decision.base.local_etag)
+        base = decision.base
+        if local is not None and base is not None and local.etag is None and local.digest:
+            is_as_agreed = local.digest == base.digest
+            local = replace(local, etag=base.local_etag) if is_as_agreed else local
         return Outcome(decision, local=local, remote=decision.remote, hashed_at_ns=at_ns)
 
     def _move_pack(self, job: _Job, local: LocalEntry) -> LocalEntry:

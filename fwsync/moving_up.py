@@ -9,11 +9,11 @@ if nothing were known of moves.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from fwsync.asides import Asides, aside_name
 from fwsync.errors import (
     AuthError,
     FileProblem,
@@ -34,12 +34,6 @@ from fwsync.ports import Movable
 from fwsync.reconcile import Rules, Scopes, judge
 from fwsync.state import State, StateThread
 from fwsync.threads import workers
-
-#: In a name that a file or a container has on the server for a moment only.
-ASIDE: Final = ".fwsync-moving-"
-
-#: Where it is kept what has such a name: a setting of the state.
-_KEPT: Final = "moving_up"
 
 #: Where it is kept which files are moved with their folders first and then by themselves: the
 #: paths they are to have, by their ids. A run that was killed in between goes on by it.
@@ -153,13 +147,30 @@ class CarriedUp:
     #: What the server did not do: sent, and deleted there as the rules have it.
     instead: list[Decision] = field(default_factory=list)
 
+    def transfers(self) -> list[Decision]:
+        """Those of them that move bytes."""
+        return [one for one in self.instead if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
+
+    def with_folders(self, decisions: Iterable[Decision]) -> Iterator[Decision]:
+        """The steps of the plan, and those instead: what is to be deleted, where it is now."""
+        for one in decisions:
+            path = RelPath(now_at(one.path, self.folders))
+            if one.verb is not Verb.DELETE_REMOTE or path == one.path:
+                yield one
+                continue
+            remote = one.remote and replace(one.remote, path=path)
+            base = one.base and replace(one.base, path=path)
+            yield replace(one, path=path, remote=remote, base=base)
+        yield from self.instead
+
 
 class MoverUp:
     """Carries out the renames of a plan on the server.
 
     Args:
         remote: where to.
-        state: knows what was agreed on, and what has a name for a moment only.
+        state: knows what was agreed on.
+        asides: what has a name for a moment only.
         rules: what the user asked for.
         is_in: False for a path that is filtered out: it goes along with its folder.
     """
@@ -168,6 +179,7 @@ class MoverUp:
         self,
         remote: Movable,
         state: StateThread,
+        asides: Asides,
         rules: Rules,
         is_in: Callable[[RelPath], bool] = lambda _path: True,
     ) -> None:
@@ -175,16 +187,25 @@ class MoverUp:
         self._state = state
         self._rules = rules
         self._is_in = is_in
-        self._aside = _Asides(state)
+        self._aside = asides
         self._raced: set[str] = set()  # folders that are not what was listed any more
         self.carried = CarriedUp()
 
-    async def carry_out(self, renames: Sequence[Decision]) -> AsyncIterator[list[Outcome]]:
+    async def carry_out(self, decisions: Sequence[Decision]) -> AsyncIterator[list[Outcome]]:
         """Rename, some files at a time; outcomes come when they are so.
+
+        What the same plan deletes on the server later was deleted here. That is written down now,
+        so that it goes along with its folder until then.
+
+        Args:
+            decisions: of the plan, of which only the renames are made.
 
         Raises:
             AuthError, LocalError, Unavailable: the run cannot go on.
         """
+        renames = [one for one in decisions if one.verb is Verb.RENAME_REMOTE]
+        doomed = [one.path for one in decisions if one.verb is Verb.DELETE_REMOTE]
+        await self._state.call(lambda state: state.moves.hold(doomed))
         rows = [one for one in renames if one.remote is None]
         yield [Outcome(one, local=one.local) for one in rows]
         jobs = [_job(one) for one in renames if one.remote is not None]
@@ -233,13 +254,13 @@ class MoverUp:
                 folder, at, to = todo[number]
                 if number in stuck or _lies_below(folder, self._raced):
                     continue
-                target = _aside_name(to) if is_aside else to
+                target = aside_name(to) if is_aside else to
                 if is_aside:
-                    await self._aside.begin("folder", target, to, at)
+                    await self._aside.begin(is_folder=True, aside=RelPath(target), to=to, back=at)
                 if not await self._move_folder(folder, at_now[number], target):
                     stuck.add(number)
                     if at_now[number] != at:  # it has the name of a moment: back to its own
-                        await finish_moves(self._remote, self._state)
+                        await finish_moves(self._remote, self._aside)
                     continue
                 at_now[number] = target
                 if not is_aside:
@@ -296,12 +317,12 @@ class MoverUp:
             elif not is_aside:  # what is stuck may have the name of a moment still
                 await self._aside.end(job.to)
         if stuck:
-            await finish_moves(self._remote, self._state)
+            await finish_moves(self._remote, self._aside)
 
     async def _put_aside(self, job: _Job) -> list[Outcome]:
         """Free the path of a file that waits for another."""
-        target = RelPath(_aside_name(job.to))
-        await self._aside.begin("file", target, job.to, job.at)
+        target = aside_name(job.to)
+        await self._aside.begin(is_folder=False, aside=target, to=job.to, back=job.at)
         try:
             job.entry = await self._move(job, target)
         except _DOES_NOT as error:
@@ -416,41 +437,12 @@ def _as_it_is(spot: Spot, job: _Job, path: RelPath) -> Spot:
 # ------------------------------------------------------------------- names for a moment
 
 
-def _aside_name(path: str) -> str:
-    return f"{path}{ASIDE}{secrets.token_hex(4)}"
-
-
-class _Asides:
-    """What has a name for a moment only, kept before it gets that name."""
-
-    def __init__(self, state: StateThread) -> None:
-        self._state = state
-
-    async def begin(self, kind: str, aside: str, to: str, back: str) -> None:
-        """It is about to be called so, on its way from one path to another."""
-        kept = await self.all()
-        kept.append({"kind": kind, "aside": aside, "to": to, "back": back})
-        await self._keep(kept)
-
-    async def end(self, to: str) -> None:
-        """It is where it was to go."""
-        kept = await self.all()
-        left = [one for one in kept if one["to"] != to]
-        if len(left) != len(kept):
-            await self._keep(left)
-
-    async def all(self) -> list[dict[str, str]]:
-        """All that have such a name, the oldest first."""
-        text = await self._state.call(State.setting, _KEPT)
-        return list(json.loads(text)) if text else []
-
-    async def _keep(self, kept: Sequence[dict[str, str]]) -> None:
-        text = json.dumps(kept) if kept else None
-        await self._state.call(State.set_setting, _KEPT, text)
-
-
-async def finish_moves(remote: Movable, state: StateThread) -> list[Problem]:
+async def finish_moves(remote: Movable, asides: Asides) -> list[Problem]:
     """Give all that a run has left under a name for a moment its new path, or its old one.
+
+    Args:
+        remote: where they are.
+        asides: of the root.
 
     Returns:
         What could be given neither, as both are taken.
@@ -458,12 +450,11 @@ async def finish_moves(remote: Movable, state: StateThread) -> list[Problem]:
     Raises:
         AuthError, LocalError, Unavailable: the server could not be asked.
     """
-    asides = _Asides(state)
     problems = []
     for one in await asides.all():
-        path, targets = RelPath(one["aside"]), (RelPath(one["to"]), RelPath(one["back"]))
+        path, targets = one.aside, (one.to, one.back)
         try:
-            if not await _bring_home(remote, one["kind"] == "folder", path, targets):
+            if not await _bring_home(remote, one.is_folder, path, targets):
                 why = f"was called so on its way, and {targets[0]!r} and {targets[1]!r} are taken"
                 problems.append(Problem(path, why, "rename it on the server"))
                 continue
@@ -472,7 +463,7 @@ async def finish_moves(remote: Movable, state: StateThread) -> list[Problem]:
         except (RemoteError, FileProblem) as error:
             problems.append(Problem.of(path, error))
             continue
-        await asides.end(one["to"])
+        await asides.end(one.to)
     return problems
 
 
@@ -486,12 +477,24 @@ async def _moved(remote: Movable, entry: RemoteEntry, to: RelPath) -> RemoteEntr
         try:
             return await remote.move(entry, to)
         except Unavailable:
-            there = await remote.look(to)  # it may have moved, and we have not heard
+            there = await _look_after(remote, to)  # it may have moved, and we have not heard
             if there is not None and there.file_id == entry.file_id:
                 return there
             if not left:
                 raise
     raise AssertionError("unreachable")
+
+
+async def _look_after(remote: Movable, to: RelPath) -> RemoteEntry | None:
+    """What is there after a move that may have been made.
+
+    Raises:
+        SourceChanged: that was refused, which says nothing of the move.
+    """
+    try:
+        return await remote.look(to)
+    except _DOES_NOT as error:
+        raise SourceChanged(f"{to}: may have moved on the server: {error}") from error
 
 
 async def _bring_home(

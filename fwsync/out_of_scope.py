@@ -14,7 +14,7 @@ from pathlib import Path
 from fwsync import scanner
 from fwsync.errors import FwsyncError
 from fwsync.filters import Filters
-from fwsync.model import Decision, LocalEntry, RelPath, Verb
+from fwsync.model import BaseEntry, Decision, LocalEntry, RelPath, Verb
 from fwsync.state import State
 
 #: The setting that says what was excluded in the last run.
@@ -26,8 +26,9 @@ def meet_anew(state: State, filters: Filters) -> bool:
 
     For after a scan and a listing, and once is hashed what must be. Files that are as both sides
     had agreed stay agreed; what was agreed on others is forgotten: what happened to them meanwhile
-    nobody has seen. Costs a look at the files that are out of step, when a filter has changed.
-    Files that a layout has elsewhere are left: a pack that a filter had taken a file of stays.
+    nobody has seen. A deletion that a run saw before, and held, stays held. Files that a layout has
+    elsewhere are left: a pack that a filter had taken a file of stays. Costs a look at the files
+    that are out of step, when a filter has changed.
 
     Returns:
         Was anything forgotten? Then there is more to hash.
@@ -39,10 +40,22 @@ def meet_anew(state: State, filters: Filters) -> bool:
     if before:
         earlier = Filters.as_excluding(before)
         rows = state.out_of_step()[2]
-        anew = [one.path for one in rows if not earlier.is_in(one.path) and filters.is_in(one.path)]
+        anew = [
+            one.path
+            for one in rows
+            if not earlier.is_in(one.path)
+            and filters.is_in(one.path)
+            and not (one.held and _is_gone_still(state, one))
+        ]
         state.forget_agreed(anew)
     state.set_setting(_EXCLUDED, excluding or None)
     return bool(anew)
+
+
+def _is_gone_still(state: State, held: BaseEntry) -> bool:
+    """Is a file that one side deleted, and the other has kept, still as it was there: not there?"""
+    seen = state.glance(held.path)
+    return not seen.is_here if held.held == "local" else seen.remote is None
 
 
 class _Unfiltered(Filters):

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import aiofiles
 
 from fwsync.audit import is_json
-from fwsync.config import Settings
+from fwsync.config import Recorded, Settings, flag_of
 from fwsync.errors import UsageError, naming
 from fwsync.executor import Policy
 from fwsync.filters import HIDDEN, Bounds, Filters, gitignore
@@ -64,6 +65,44 @@ def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters:
         most_bytes=settings.max_transfer,
         is_time_up=_clock_of(settings.max_duration_s),
     )
+
+
+#: Flags that are said of one run, or that only a watch has.
+_OF_ONE_RUN = frozenset({"accept_deletes", "new_root", "mode", "settle", "rescan"})
+
+#: What of a saved plan's settings is an option of every run.
+_OF_A_PLAN = ("layout", "include", "exclude", "conflict", "delete_up", "delete_down")
+
+
+def words_of(settings: Settings, flags: Mapping[str, Any], config: Path | None) -> tuple[str, ...]:
+    """The options of a run as words of a command line, so that a person can give them again.
+
+    Args:
+        settings: made of the flags, among others.
+        flags: as they were given; of a saved plan, those that every run has.
+        config: the settings file, if one was named.
+    """
+    told = {name: value for name, value in flags.items() if name not in _OF_ONE_RUN}
+    if isinstance(flags, Recorded):
+        told = {name: told[name] for name in _OF_A_PLAN if name in told}
+    words = [] if config is None else ["--config", str(Path.cwd() / config)]
+    if told.get("delete_up") and told.get("delete_down"):
+        words += ["--delete"]
+        told = {name: told[name] for name in told.keys() - {"delete_up", "delete_down"}}
+    for name, value in sorted(told.items()):
+        seen = settings.given.get(name, value)  # a path is absolute there
+        words += _words(flag_of(name), seen)
+    return tuple(words)
+
+
+def _words(option: str, value: object) -> list[str]:
+    if value is None or isinstance(value, Mapping):
+        return []
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option.removeprefix('--')}"]
+    if isinstance(value, (list, tuple)):
+        return [word for one in value for word in _words(option, one)]
+    return [option, str(value.value if isinstance(value, Enum) else value)]
 
 
 def _whole(percent: float | None) -> int | None:

@@ -393,6 +393,7 @@ class Movable(Remote, Protocol):
             The file as it is there now.
 
         Raises:
+            SourceChanged: it has moved, and could not be looked at after that.
             FileProblem, Refused, Forbidden, NotFound: it cannot be; nothing has changed.
             Unavailable: it is not known whether it has moved.
         """

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
 from fwsync.model import Outcome, Problem, RelPath, Verb
@@ -93,6 +94,18 @@ def size_text(n_bytes: float) -> str:
 def plural(number: int, noun: str) -> str:
     """A number of things: ``1 file``, ``2,000 files``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def moment(at_ns: int) -> str:
+    """A time for people: of the place where they are, to the second, with its offset."""
+    at = datetime.fromtimestamp(at_ns / 1e9, UTC).astimezone()
+    return at.isoformat(sep=" ", timespec="seconds")
+
+
+def moment_utc(at_ns: int) -> str:
+    """A time for scripts: ISO 8601, UTC."""
+    at = datetime.fromtimestamp(at_ns / 1e9, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def duration_text(seconds: float) -> str:

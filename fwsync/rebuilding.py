@@ -82,9 +82,9 @@ async def _run(
     target = target or settings.project or await in_thread(whereabouts.known_target, place)
     told = {**flags, "trash_days": 0}  # nothing is let go on the way
     try:
-        await _see_that_it_answers(target, settings, progress)
+        scope = await _see_that_it_answers(target, settings, progress)
         done = Rebuilt(root)
-        await in_thread(_renew, place, target, done)
+        await in_thread(_renew, place, scope, done)
         await _compare(done, target, told, config, progress)
     finally:
         progress.close()
@@ -95,21 +95,28 @@ def _place(root: Path, target: str | None, settings: Settings) -> roots.Place:
     return whereabouts.locate(root, target, state_option=settings.state, env=environment())
 
 
-async def _see_that_it_answers(target: str | None, settings: Settings, progress: Progress) -> None:
-    """See that key, server and project answer, before anything is set aside."""
+async def _see_that_it_answers(
+    target: str | None, settings: Settings, progress: Progress
+) -> scopes.Scope | None:
+    """See that key, server and project answer, before anything is set aside.
+
+    Returns:
+        The project; None: only the old state may know it.
+    """
     found = find_key(key_file=settings.api_key_file, env=environment())
     async with open_api(found.key, settings, tell=progress.note) as api:
         door = Door(api)
         await (await door.open()).check_login()
-        if target is not None:
-            await scopes.named_scope(door, settings, target, pretend=True, may_create=False)
+        if target is None:
+            return None
+        return await scopes.named_scope(door, settings, target, pretend=True, may_create=False)
 
 
 # --------------------------------------------------------------------------- the new file
 
 
 @disk_errors()
-def _renew(place: roots.Place, target: str | None, done: Rebuilt) -> None:
+def _renew(place: roots.Place, scope: scopes.Scope | None, done: Rebuilt) -> None:
     """Make a new state file of what can be saved of the old one, and put it in its place."""
     file = place.work_copy_of or place.state_file
     _check_root(place, file)
@@ -119,17 +126,12 @@ def _renew(place: roots.Place, target: str | None, done: Rebuilt) -> None:
         roots.make_folder(place.state_file.parent, place.root)
         # Where the state is used, which is a local disk: its own folder may be on a network.
         new = place.state_file.with_name(f"{file.name}.rebuilt")
-        for suffix in ("", *state_salvage.BESIDE):
-            new.with_name(new.name + suffix).unlink(missing_ok=True)
-        with open_state(new, granularity_ns=place.granularity_ns) as state:
-            rows = _Rows(place.root, state)
-            if file.exists():
-                done.saved = state_salvage.salvage(file, new, rows.keeps)
-            state.remember(rows.hashed)
-            if target is None and state.setting(scopes.PROJECT_ID) is None:
-                raise scopes.no_project_yet(place.root)
-            if root_id:
-                state.set_setting("root_id", root_id)
+        _remove(new)
+        try:
+            done.saved = _fill(new, file, place, scope, root_id)
+        except BaseException:
+            _remove(new)
+            raise
         at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         aside = _free(file.with_name(f"{file.name}.damaged-{at}"))
         done.kept = aside if file.exists() else None
@@ -139,6 +141,40 @@ def _renew(place: roots.Place, target: str | None, done: Rebuilt) -> None:
             new.unlink()
             new = near
         state_salvage.replace(file, new, aside)
+
+
+def _fill(
+    new: Path, file: Path, place: roots.Place, scope: scopes.Scope | None, root_id: str
+) -> Salvaged:
+    """Make a state of what can be saved of the old one.
+
+    It knows its project from the start: whoever is killed before the comparison has a state that
+    the next run can use.
+
+    Raises:
+        UsageError: nobody knows the project.
+    """
+    saved = Salvaged()
+    with open_state(new, granularity_ns=place.granularity_ns) as state:
+        rows = _Rows(place.root, state)
+        if file.exists():
+            saved = state_salvage.salvage(file, new, rows.keeps)
+        state.remember(rows.hashed)
+        if state.setting(scopes.PROJECT_ID) is None:
+            if scope is None:
+                raise scopes.no_project_yet(place.root)
+            if scope.id:  # else it would be made: it holds nothing
+                state.set_setting(scopes.PROJECT_ID, scope.id)
+                state.set_setting(scopes.PROJECT_NAME, scope.name)
+        if root_id:
+            state.set_setting("root_id", root_id)
+    return saved
+
+
+def _remove(new: Path) -> None:
+    """Take away a state file that was begun, here or by a command that was killed."""
+    for suffix in ("", *state_salvage.BESIDE):
+        new.with_name(new.name + suffix).unlink(missing_ok=True)
 
 
 def _check_root(place: roots.Place, file: Path) -> None:

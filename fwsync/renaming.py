@@ -16,9 +16,10 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from fwsync.digest import short_name
-from fwsync.errors import SourceChanged
+from fwsync.errors import FileProblem, SourceChanged
 from fwsync.localfs import (
     FILE_FLAGS,
+    clear_folder,
     folder,
     local_problem,
     look,
@@ -239,6 +240,8 @@ def relocate(root_fd: int, move: Relocation, *, trash: str) -> Stamp:
     try:
         with folder(root_fd, above) as from_fd, folder(root_fd, new_above, create=True) as to_fd:
             there = stamp_at(to_fd, new_name)
+            if there not in (None, move.replaces) and clear_folder(to_fd, new_name):
+                there = None  # what a folder held has gone before
             is_both = there is not None and _same_file(from_fd, name, to_fd, new_name)
             if there is not None and _is_one_name(root_fd, move, is_both=is_both):
                 _respell(root_fd, move.old, move.new)
@@ -352,6 +355,15 @@ def _files_below(root_fd: int, path: str) -> set[str]:
                 else:
                     found.add(name)
     return found
+
+
+def is_below_a_file(root_fd: int, path: str) -> bool:
+    """Is one of its folders a file by now? Blocks."""
+    while path := path.rpartition("/")[0]:
+        with contextlib.suppress(FileProblem):
+            if look(root_fd, path) is not None:
+                return True
+    return False
 
 
 def has_folder(root_fd: int, path: str) -> bool:

@@ -9,11 +9,13 @@ Everything here blocks, and belongs to the state's thread; the caller holds the 
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fwsync import conflicts, localfs, renaming, trash
+from fwsync.digest import ContentHasher, Digest
 from fwsync.errors import FileProblem
 from fwsync.model import Problem, RelPath, Stamp
 from fwsync.renaming import Arrival, Relocation
@@ -157,7 +159,7 @@ def _take_back(
     stands = localfs.look(root_fd, here)
     known = state.file_at(one.path)
     was_edited = stands is not None and known is not None and known.stamp != stands
-    state.copies.begin_taking_back(one.id, _which(copy))
+    state.copies.begin_taking_back(one.id, _which(one, copy))
     if stands is None:
         renaming.relocate(root_fd, Relocation(one.copy_path, here, copy), trash=folder)
     else:
@@ -208,15 +210,51 @@ def _trash_of_now() -> str:
     return trash.run_folder(datetime.now(UTC))
 
 
-def _which(stamp: Stamp) -> str:
-    """What tells a file from others, whatever its name, and who writes in it."""
-    return json.dumps([stamp.device, stamp.inode])
+def digest_of(root_fd: int, path: str) -> Digest | None:
+    """What a file here holds; None: it cannot be read, or is none. Blocks."""
+    hasher = ContentHasher()
+    try:
+        with os.fdopen(localfs.open_regular(root_fd, path), "rb") as file:
+            while block := file.read(1 << 20):
+                hasher.update(block)
+    except (FileProblem, OSError):
+        return None
+    return hasher.digest
+
+
+def _which(one: OpenConflict, copy: Stamp) -> str:
+    """What tells a copy from what stands in its place, whatever the two are called.
+
+    Not its device: that has another number after a reboot, and the same one another disk.
+    """
+    is_as_made = (copy.size, copy.mtime_ns) == (one.copy_size, one.copy_mtime_ns)
+    digest = one.local_digest if is_as_made else None
+    return json.dumps({"file": _file_of(copy), "digest": digest})
+
+
+def _file_of(stamp: Stamp) -> list[int]:
+    return [stamp.inode, stamp.size, stamp.mtime_ns]
 
 
 def _is_back(root_fd: int, one: OpenConflict, here: str) -> bool:
-    """Has the copy, which was about to take its path back, done so?"""
-    stands = localfs.look(root_fd, here)
-    return stands is not None and _which(stands) == one.taking_back
+    """Has the copy, which was about to take its path back, done so?
+
+    A person may have edited one of the two since: then it is known by the other one. Where
+    nothing tells, it has not.
+    """
+    told = json.loads(one.taking_back or "{}")
+    told = told if isinstance(told, dict) else {}  # written before this had a release
+    stands, left = localfs.look(root_fd, here), localfs.look(root_fd, one.copy_path)
+    if stands is None:
+        return False
+    for stamp, is_back in ((stands, True), (left, False)):
+        if stamp is not None and _file_of(stamp) == told.get("file"):
+            return is_back
+    digest = told.get("digest")
+    if digest is not None and digest_of(root_fd, here) == digest:
+        return True
+    theirs = one.remote_digest
+    return left is not None and theirs is not None and digest_of(root_fd, one.copy_path) == theirs
 
 
 def _is_edited(root_fd: int, one: OpenConflict) -> bool:

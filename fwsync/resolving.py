@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from fwsync import below_root, localfs, resolutions
 from fwsync.below_root import Named
-from fwsync.digest import ContentHasher, Digest
+from fwsync.digest import Digest
 from fwsync.errors import FileProblem, FwsyncError, Locked, UsageError
 from fwsync.held_state import own_state
 from fwsync.localfs import disk_errors
@@ -98,7 +99,10 @@ def listed(
     one = below_root.named(folder, flags, config, target=target)
     with below_root.state_of(one) as state, localfs.root_descriptor(one.root) as root_fd:
         found = _all_open(state, root_fd)
-    return Listed(one.root, [each for each in found if _is_meant(each, one.path, below=True)])
+        meant = [each for each in found if _is_meant(each, one.path, below=True)]
+        if not meant:
+            _check_there(state, root_fd, one)
+    return Listed(one.root, meant)
 
 
 @disk_errors()
@@ -192,20 +196,8 @@ def _side(
     if stamp is None:
         return Side(path, digest=digest, version=version)
     if digest is None and root_fd is not None and stamp.size <= _MOST_READ:
-        digest = _digest(root_fd, path)
+        digest = resolutions.digest_of(root_fd, path)
     return Side(path, stamp.size, digest, stamp.mtime_ns, version)
-
-
-def _digest(root_fd: int, path: str) -> Digest | None:
-    """Of a file whose size alone told enough when the conflict was met."""
-    hasher = ContentHasher()
-    try:
-        with os.fdopen(localfs.open_regular(root_fd, path), "rb") as file:
-            while block := file.read(1 << 20):
-                hasher.update(block)
-    except (FileProblem, OSError):
-        return None
-    return hasher.digest
 
 
 def _run_of(number: int | None, at_ns: int, runs: Mapping[int, Run]) -> Run | None:
@@ -241,7 +233,9 @@ def _settle_all(state: State, named: Sequence[Named], wanted: Wanted) -> list[Se
     try:
         found = _all_open(state, root_fd)
         meant = {
-            (each.path, each.copy): each for one in named for each in _meant(found, one, wanted)
+            (each.path, each.copy): each
+            for one in named
+            for each in _meant(found, one, wanted) or _check_there(state, root_fd, one)
         }
         copies = {one.copy_path: one for one in state.conflicts()}
         standoffs = {one.path: one for one in state.standoffs.all()}
@@ -253,6 +247,20 @@ def _settle_all(state: State, named: Sequence[Named], wanted: Wanted) -> list[Se
         ]
     finally:
         os.close(root_fd)
+
+
+def _check_there(state: State, root_fd: int, one: Named) -> Sequence[Open]:
+    """See that a path without a conflict is there, and no slip of the pen; gives none.
+
+    Raises:
+        UsageError: nothing is, or was, at or below it.
+    """
+    if one.path and localfs.is_free(root_fd, one.path) and not state.paths.is_known(one.path):
+        raise UsageError(
+            f"{one.root / one.path}: nothing of that name is here, nor was in step",
+            hint=f"`fwsync conflicts {shlex.quote(str(one.root))}` lists all that are",
+        )
+    return []
 
 
 def _meant(found: Sequence[Open], one: Named, wanted: Wanted) -> list[Open]:

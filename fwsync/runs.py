@@ -33,12 +33,13 @@ from fwsync import (
 from fwsync.config import environment
 from fwsync.engine import Settle
 from fwsync.errors import Exit, FwsyncError, UsageError
+from fwsync.filters import Filters
 from fwsync.held_state import copy_state
 from fwsync.holds import Hold
 from fwsync.localfs import disk_errors
 from fwsync.model import Mode, Problem, RelPath, Report, Verb
 from fwsync.plan import Plan
-from fwsync.progress import NoProgress, Progress
+from fwsync.progress import NoProgress, Progress, moment_utc
 from fwsync.reconcile import keeps_both
 from fwsync.saved_plans import saved_from
 from fwsync.scopes import PROJECT_NAME
@@ -89,6 +90,8 @@ class Status:
     files: int = 0
     bytes: int = 0
     held: int = 0
+    held_sides: Mapping[str, int] = field(default_factory=dict)  #: the same, by who deleted
+    several: bool = False  #: the folder is kept in step with other projects, too
     last: Run | None = None
     problems: list[OpenProblem] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -110,10 +113,16 @@ class Status:
         """The command that lets through what a guard holds; empty where none does."""
         if self.hold is None:
             return ""
-        where = shlex.quote(str(self.root))
-        return (
-            f"fwsync {COMMANDS[Mode(self.hold.mode)]} {where} --accept-deletes {self.hold.plan_id}"
-        )
+        mode = Mode(self.hold.mode)
+        named = [self.remote] if self.several or mode is Mode.DOWN else []
+        where = [*named, str(self.root)] if mode is Mode.DOWN else [str(self.root), *named]
+        consent = ["--accept-deletes", self.hold.plan_id]
+        return shlex.join(["fwsync", COMMANDS[mode], *where, *self.hold.options, *consent])
+
+    @property
+    def conflicts_open(self) -> int:
+        """How many conflicts wait for a person: with a copy, or left as they are."""
+        return len(self.conflicts) + self.standoffs
 
     def fields(self) -> dict[str, object]:
         """Flat keys for a JSON line."""
@@ -126,18 +135,26 @@ class Status:
             "bytes": self.bytes,
             "held": self.held,
             "last_command": last.command if last else "",
+            "last_started": moment_utc(last.started_ns) if last else "",
             "last_started_ns": last.started_ns if last else 0,
             "last_exit_code": last.exit_code if last else None,
             "problems": [{"path": one.path, "message": one.message} for one in self.problems],
             "conflicts": self.conflicts,
+            "conflicts_open": self.conflicts_open,
             "copies": self.copies,
             "held_first": [path for path, _ in self.held_first],
             "uploads": self.uploads,
             "holder": self.holder,
             "halted": self.halted,
-            "hold": self.hold.fields() if self.hold is not None else None,
+            "hold": self._hold_fields(),
             "consent": self.consent,
         }
+
+    def _hold_fields(self) -> dict[str, object] | None:
+        hold = self.hold
+        if hold is None:
+            return None
+        return hold.fields() | {"waiting": hold.waiting, "since": moment_utc(hold.since_ns)}
 
 
 # ------------------------------------------------------------------------------- the runs
@@ -218,6 +235,7 @@ async def recorded_cycle(
             await state.call(State.drop_problems, not_seen_since_ns=started_ns)
             if not (report.halted or report.left):
                 await state.call(lambda one: one.standoffs.drop_unseen(since_ns=started_ns))
+        report.conflicts_open = await state.call(_count_open)
         days = session.settings.history_days
         await state.call(lambda one: one.history.prune(days=days, now_ns=time.time_ns()))
     except FwsyncError as error:
@@ -241,6 +259,10 @@ async def _take_up(session: Session) -> None:
         for name, files in await in_thread(lambda: list(restored_noted.noted(root_fd))):
             await session.state.call(_write_restored, files)
             await in_thread(restored_noted.forget, root_fd, [name])
+
+
+def _count_open(state: State) -> int:
+    return state.copies.count_open()
 
 
 def _write_restored(state: State, files: list[Restored]) -> None:
@@ -424,16 +446,19 @@ async def _verify(
                 report.conflicts += 1
             elif decision.verb is not Verb.ADOPT:
                 report.difference_list.append(Problem(decision.path, decision.reason))
-        report.difference_list += await session.state.call(_held_before)
+        filters = session.engine.policy.ignore or Filters()
+        report.difference_list += await session.state.call(_held_before, filters)
         (await session.extras.look()).differ(report)
+        report.conflicts_open = await session.state.call(_count_open)
         _complete(report, session, "verify")
         return report
 
 
-def _held_before(state: State) -> list[Problem]:
+def _held_before(state: State, filters: Filters) -> list[Problem]:
     """Deletions that earlier runs held: the two sides differ there, and nobody says so now."""
     sides = {"local": "deleted here, kept on the server", "remote": "deleted there, kept here"}
-    return [Problem(one.path, sides[one.held]) for one in state.base_entries() if one.held]
+    held = (one for one in state.base_entries() if one.held and filters.is_in(one.path))
+    return [Problem(one.path, sides[one.held]) for one in held]
 
 
 @disk_errors()
@@ -475,6 +500,8 @@ def read_status(
                 files=counts["files"],
                 bytes=counts["bytes"],
                 held=counts["held"],
+                held_sides=state.numbers.held(),
+                several=len(whereabouts.known_remotes(place.remotes)) > 1,
                 last=runs[0] if runs else None,
                 problems=state.problems(),
                 conflicts=[one.path for one in state.conflicts()],

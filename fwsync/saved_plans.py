@@ -268,17 +268,8 @@ def write(file: Path, saved: SavedPlan) -> None:
     try:
         fd, name = tempfile.mkstemp(prefix=f".{file.name[:100]}.", suffix=".new", dir=file.parent)
         aside = Path(name)
-        with os.fdopen(fd, "w", encoding="ascii") as out:
-            for text in _pieces(saved):
-                out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        aside.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _write_out(fd, saved)
+        _give_its_name(aside, file)
     except OSError as error:
         raise LocalError(
             f"{file}: the plan cannot be written ({error.strerror or error})"
@@ -286,6 +277,23 @@ def write(file: Path, saved: SavedPlan) -> None:
     finally:
         if aside is not None:
             aside.unlink(missing_ok=True)
+
+
+def _write_out(fd: int, saved: SavedPlan) -> None:
+    with os.fdopen(fd, "w", encoding="ascii") as out:
+        for text in _pieces(saved):
+            out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _give_its_name(aside: Path, file: Path) -> None:
+    aside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _pieces(saved: SavedPlan) -> Iterator[str]:

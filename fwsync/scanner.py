@@ -149,7 +149,7 @@ def _enter(
         if error.errno in _GONE and folder.path:
             return [], nowhere
         reason = "became a symbolic link" if error.errno == errno.ELOOP else localfs.why(error)
-        return [Unknown(scope, f"the folder cannot be opened ({reason})")], nowhere
+        return [Unknown(scope, f"the folder cannot be opened ({reason})", hides=True)], nowhere
     try:
         status = os.fstat(fd)
         identity = (status.st_dev, status.st_ino)
@@ -159,7 +159,8 @@ def _enter(
         return _list(fd, folder, look), identity
     except OSError as error:
         # Also half-way through: half a listing would make deletions of the other half.
-        return [Unknown(scope, f"the folder cannot be listed ({localfs.why(error)})")], nowhere
+        reason = f"the folder cannot be listed ({localfs.why(error)})"
+        return [Unknown(scope, reason, hides=True)], nowhere
     finally:
         os.close(fd)
 
@@ -259,7 +260,7 @@ def _see(
     except OSError as error:
         if error.errno in _GONE:
             return None
-        return Unknown(RelPath(path), f"cannot be looked at ({localfs.why(error)})")
+        return Unknown(RelPath(path), f"cannot be looked at ({localfs.why(error)})", hides=True)
     if stat.S_ISREG(status.st_mode):
         return LocalEntry(RelPath(path), localfs.stamp_of(status), disk_path=disk)
     if stat.S_ISDIR(status.st_mode):  # became a folder since it was listed

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from fwsync.cleanup import Fate, GivenUp
@@ -23,6 +22,8 @@ from fwsync.progress import (
     LogProgress,
     Progress,
     choose_progress,
+    moment,
+    moment_utc,
     plural,
     printable,
     problem_fields,
@@ -118,6 +119,7 @@ def summary(done: Report, code: Exit) -> dict[str, object]:
         "held": done.held,
         "skipped": done.skipped,
         "conflicts": done.conflicts,
+        "conflicts_open": done.conflicts_open,
         "problems": done.problems,
         "deferred": done.deferred,
         "left": done.left,
@@ -163,7 +165,17 @@ def _tell(done: Report) -> None:
             "hint: if it is an accident, put it right; if it is meant, give the same command with "
             f"--accept-deletes {done.plan_id} (--json lists all of it)"
         )
+    if done.conflicts_open:
+        say(conflicts_wait(done))
     say(_one_line(done))
+
+
+def conflicts_wait(done: Report) -> str:
+    """That conflicts wait for a person, and what lists them."""
+    waits = "waits" if done.conflicts_open == 1 else "wait"
+    root = printable(shlex.quote(done.root))
+    number = plural(done.conflicts_open, "conflict")
+    return f"{number} {waits} for you: see `fwsync conflicts {root}`"
 
 
 def _tell_trashed(done: Report) -> None:
@@ -371,12 +383,14 @@ def in_trash(found: Sequence[Kept], *, as_json: bool) -> Exit:
     if as_json:
         lines = JsonLines(sys.stdout)
         for one in found:
-            lines.write("kept", path=one.path, run=one.run, size=one.size, at=one.at)
+            since = moment_utc(one.since_ns)
+            lines.write("kept", path=one.path, run=one.run, time=since, size=one.size, at=one.at)
         size = sum(one.size for one in found)
         lines.write("summary", command="restore", kept=len(found), bytes=size, exit_code=0)
         return Exit.IN_STEP
     for one in found:
-        say(f"{one.run}  {size_text(one.size):>10}  {printable(one.path)}")
+        since = moment(one.since_ns)
+        say(f"{one.run}  {since}  {size_text(one.size):>10}  {printable(one.path)}")
     together = size_text(sum(one.size for one in found))
     say(f"restore: {plural(len(found), 'file')} in the trash, {together}")
     return Exit.IN_STEP
@@ -425,7 +439,7 @@ def given_up(uploads: Sequence[GivenUp], *, as_json: bool) -> Exit:
         lines.write("summary", command="cleanup", **counts, exit_code=int(code))
         return code
     for one in uploads:
-        at = datetime.fromtimestamp(one.begun_ns / 1e9, UTC).isoformat(timespec="seconds")
+        at = moment(one.begun_ns)
         arrived = f", {plural(one.parts, 'part')} there" if one.parts else ""
         why = f" ({one.reason})" if one.reason else ""
         say(f"{printable(one.path)}: {_FATES[one.fate]}{why}; by {one.route}, {at}{arrived}")
@@ -437,6 +451,7 @@ def _upload_fields(one: GivenUp) -> dict[str, Any]:
     return {
         "path": one.path,
         "route": one.route,
+        "begun": moment_utc(one.begun_ns),
         "begun_ns": one.begun_ns,
         "parts": one.parts,
         "fate": one.fate.value,

@@ -12,9 +12,18 @@ from typing import Any, Final
 from fwsync.errors import Exit
 from fwsync.explaining import Explained
 from fwsync.model import Decision, Delta, LocalEntry, Mode, Verb
-from fwsync.progress import JsonLines, duration_text, plural, printable, say, size_text
+from fwsync.progress import (
+    JsonLines,
+    duration_text,
+    moment,
+    moment_utc,
+    plural,
+    printable,
+    say,
+    size_text,
+)
 from fwsync.resolving import word_of
-from fwsync.show_paths import moment, moment_utc, short_hash
+from fwsync.show_paths import short_hash
 
 #: What comes of a verdict, after what happened.
 _COMES: Final[Mapping[Verb, str]] = {
@@ -254,13 +263,26 @@ def _next(told: Explained, decision: Decision) -> str:
             kept = "" if decision.local is None else "; what is here goes to the trash"
             return f"{run} fetches it{kept}"
         case Verb.CONFLICT:
-            return f"{run} keeps both, or leaves both as they are, as --conflict says"
+            return f"{run} {_ends(told, decision)}"
         case Verb.HOLD:
             return f"{run} remembers that, and passes it on to nobody"
         case Verb.NOTHING:
             return f"{run} does nothing about it"
         case _:
             return f"{run}: {_COMES.get(decision.verb, decision.verb.value)}"
+
+
+def _ends(told: Explained, decision: Decision) -> str:
+    """What becomes of a conflict, and why."""
+    if told.keeps_both:
+        return "keeps both: the server's gets the name, yours stays beside it"
+    if told.mode is Mode.UP:
+        why = "nothing comes down with it"
+    elif decision.local is not None and decision.local.pack is not None:
+        why = "no copy of a pack can stand beside it"
+    else:
+        why = f"--conflict {told.policy.value} says so"
+    return f"leaves both as they are: {why}"
 
 
 # ------------------------------------------------------------------------------ for scripts
@@ -293,6 +315,8 @@ def _fields(told: Explained) -> dict[str, Any]:
         "verb": decision.verb.value if decision is not None else None,
         "why": sentence(decision) if decision is not None else "",
         "with_deletes": told.with_deletes.verb.value if told.with_deletes is not None else None,
+        "policy": told.policy.value,
+        "keeps_both": told.keeps_both,
         "guards": list(told.guards),
         "plan_id": told.plan_id,
         "problem": _problem_fields(told),

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from fwsync.errors import Exit
 from fwsync.histories import Story
 from fwsync.model import Verb
-from fwsync.progress import JsonLines, plural, printable, problem_fields, say, size_text
+from fwsync.progress import (
+    JsonLines,
+    moment,
+    moment_utc,
+    plural,
+    printable,
+    problem_fields,
+    say,
+    size_text,
+)
 from fwsync.resolutions import LOCAL, Settled
 from fwsync.resolving import POLICIES, Listed, Open, Side
 from fwsync.state_history import MOVED, PROBLEM, RESOLVE, RESTORE, Event
@@ -38,18 +46,6 @@ _WHAT: Final[Mapping[str, str]] = {
 }
 
 
-def moment(at_ns: int) -> str:
-    """A time for people: of the place where they are, to the second."""
-    at = datetime.fromtimestamp(at_ns / 1e9, UTC).astimezone()
-    return at.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def moment_utc(at_ns: int) -> str:
-    """A time for scripts: ISO 8601, UTC."""
-    at = datetime.fromtimestamp(at_ns / 1e9, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def short_hash(digest: str | None) -> str:
     """The beginning of a hash; empty where there is none."""
     return digest.partition(":")[2][:_HEX] if digest else ""
@@ -58,25 +54,18 @@ def short_hash(digest: str | None) -> str:
 # ---------------------------------------------------------------------------------- history
 
 
-def history(story: Story, *, as_json: bool, last: int) -> Exit:
-    """Print what happened to a file, or below a folder.
-
-    Args:
-        story: all of it.
-        as_json: JSON lines, for a script.
-        last: only so many, the latest; 0: all.
-    """
-    events = story.events[-last:] if last else story.events
+def history(story: Story, *, as_json: bool) -> Exit:
+    """Print what happened to a file, or below a folder."""
     if as_json:
         lines = JsonLines(sys.stdout)
-        for one in events:
+        for one in story.events:
             lines.write("history", **_event_fields(one))
-        lines.write("summary", **_story_fields(story, len(events)), exit_code=0)
+        lines.write("summary", **_story_fields(story), exit_code=0)
         return Exit.IN_STEP
-    if earlier := len(story.events) - len(events):
-        say(f"  … {plural(earlier, 'earlier event')}; --last 0 shows them all")
+    if story.earlier:
+        say(f"  … {plural(story.earlier, 'earlier event')}; --last 0 shows them all")
     several = story.is_folder or len({one.path for one in story.events}) > 1
-    for one in events:
+    for one in story.events:
         _tell_event(one, with_path=several)
     say(_story_line(story))
     return Exit.IN_STEP
@@ -93,7 +82,7 @@ def _tell_event(one: Event, *, with_path: bool) -> None:
     path = f"  {printable(one.path)}" if with_path else ""
     say(f"{line}{path}".rstrip())
     if told := "; ".join(filter(None, (_other(one), one.reason, _kept(one)))):
-        say(f"{'':>19}  {printable(told)}")
+        say(f"{'':>25}  {printable(told)}")
 
 
 def _other(one: Event) -> str:
@@ -121,7 +110,7 @@ def _story_line(story: Story) -> str:
     named = printable(story.path) or "the folder"
     if not story.events and story.standing is None:
         return f"history: nothing is known of {named}"
-    told = f"history: {plural(len(story.events), 'event')}"
+    told = f"history: {plural(_number(story), 'event')}"
     now = story.standing
     if now is None:
         return told if story.is_folder else f"{told}; {named} is not agreed on now"
@@ -149,14 +138,18 @@ def _event_fields(one: Event) -> dict[str, Any]:
     }
 
 
-def _story_fields(story: Story, shown: int) -> dict[str, Any]:
+def _number(story: Story) -> int:
+    return story.earlier + len(story.events)
+
+
+def _story_fields(story: Story) -> dict[str, Any]:
     now = story.standing
     return {
         "command": "history",
         "root": str(story.root),
         "path": story.path,
-        "events": len(story.events),
-        "shown": shown,
+        "events": _number(story),
+        "shown": len(story.events),
         "agreed": now is not None,
         "size": now.size if now else None,
         "digest": now.digest if now else None,
@@ -201,7 +194,7 @@ def _side_text(side: Side) -> str:
         return "gone"
     changed = moment(side.time_ns) if side.time_ns else "-"
     version = f"  v{side.version}" if side.version is not None else ""
-    return f"{size_text(side.size):>10}  {changed:<19}  {short_hash(side.digest)}{version}".rstrip()
+    return f"{size_text(side.size):>10}  {changed:<25}  {short_hash(side.digest)}{version}".rstrip()
 
 
 def _conflict_fields(one: Open) -> dict[str, Any]:

@@ -33,6 +33,12 @@ class Copies:
             WHERE closed_at_ns IS NULL ORDER BY id"""
         return [OpenConflict(*row) for row in self._db.ask(sql)]
 
+    def count_open(self) -> int:
+        """How many conflicts wait for a person: with a copy, or left as they are."""
+        sql = """SELECT (SELECT count(*) FROM conflict WHERE closed_at_ns IS NULL)
+            + (SELECT count(*) FROM standoff)"""
+        return int(self._db.ask(sql)[0][0])
+
     def close(self, conflict: int, how: str = "", kept: str | None = None) -> None:
         """Somebody has dealt with it.
 

@@ -84,6 +84,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """The end of a story."""
+
+    events: list[Event]  #: in the order in which they happened
+    #: How many there are before these: all of this path and below it, and those of names of before
+    #: that the events lead to.
+    earlier: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What both sides agree on of a file."""
 
@@ -224,9 +234,18 @@ class History:
 
         In the order in which it happened.
         """
+        return self.latest(path, 0).events
+
+    def latest(self, path: RelPath, last: int) -> Latest:
+        """The end of that story, without loading what comes before it.
+
+        Args:
+            path: of a file or folder.
+            last: so many events, the newest; 0: all.
+        """
         found: dict[tuple[str, int, int], Event] = {}
         before: dict[str, tuple[int, int]] = {}
-        waiting = self._at_or_below(path)
+        waiting = own = self._at_or_below(path, last)
         while waiting and len(before) < _MOST_NAMES:
             came: list[Event] = []
             for event in waiting:
@@ -242,7 +261,10 @@ class History:
                 if moment > before.get(event.other, (-1, -1)):
                     before[event.other] = moment
                     waiting += self._before(event.other, moment)
-        return sorted(found.values(), key=lambda one: (one.run, one.number))
+        told = sorted(found.values(), key=lambda one: (one.run, one.number))
+        shown = told[-last:] if last else told
+        left = self._count(path) - len(own) if last else 0
+        return Latest(shown, left + len(told) - len(shown))
 
     def paths_of(self, here: RelPath) -> list[RelPath]:
         """The paths that a file of this disk goes by in the history, its own first.
@@ -272,11 +294,14 @@ class History:
                         Event(one.path, 0, 0, one.at_ns, RESTORE, one.size, kept=kept),
                     )
 
-    def _at_or_below(self, path: RelPath) -> list[Event]:
-        if not path:
-            return self._ask("TRUE", {})
-        below = "path = :path OR (path > :path || '/' AND path < :path || '0')"
-        return self._ask(below, {"path": path})
+    def _at_or_below(self, path: RelPath, last: int) -> list[Event]:
+        newest = f"{_below(path)} ORDER BY run DESC, number DESC LIMIT :last"
+        return self._ask(newest, {"path": path, "last": last or -1})
+
+    def _count(self, path: RelPath) -> int:
+        """How many events there are at a path, and below it."""
+        sql = f"SELECT count(*) FROM event WHERE {_below(path)}"  # noqa: S608 - constants
+        return int(self._db.ask(sql, {"path": path})[0][0])
 
     def _before(self, path: str, moment: tuple[int, int]) -> list[Event]:
         only = "path = :path AND (run, number) < (:run, :number)"
@@ -344,6 +369,13 @@ def _prune_of_one(db: Connection) -> int:
         old = "DELETE FROM event WHERE path = ? AND (run, number) < (?, ?)"
         gone += db.execute(old, (path, run, number)).rowcount
     return gone
+
+
+def _below(path: RelPath) -> str:
+    """The rows of ``:path`` and of all below it, by the key; of every one if it is empty."""
+    if not path:
+        return "TRUE"
+    return "(path = :path OR (path > :path || '/' AND path < :path || '0'))"
 
 
 def _event(row: Row) -> Event:

@@ -86,6 +86,11 @@ _AS_THERE = f"""path, size, remote_etag, digest, container_level, container_id,
     {_NAME.format("path")}, file_id, version, 0"""
 
 
+def _folders_of(path: str) -> list[RelPath]:
+    parts = path.split("/")
+    return [RelPath("/".join(parts[:end])) for end in range(1, len(parts))]
+
+
 class Moves:
     """The moves of one comparison; belongs to the state's thread, as the state does."""
 
@@ -139,6 +144,12 @@ class Moves:
         count: int = self._db.ask(sql, {"folder": folder})[0][0]
         return count
 
+    def hold(self, paths: Iterable[RelPath]) -> None:
+        """Write down that agreed files were deleted here."""
+        held = "UPDATE base SET held = 'local' WHERE path = ? AND held = ''"
+        with self._db.change() as db:
+            db.executemany(held, [(path,) for path in paths])
+
     def others_below(self, folder: str) -> list[RelPath]:
         """The files of the server below a folder that were not agreed on."""
         sql = f"""SELECT path FROM temp.remote_file WHERE {_BELOW}
@@ -158,6 +169,24 @@ class Moves:
             if rows := self._db.ask(sql, {"above": folders, "folder": path}):
                 found[path] = [RelPath(row[0]) for row in rows]
         return found
+
+    def files_above(self, paths: Iterable[RelPath]) -> dict[RelPath, list[RelPath]]:
+        """The files here that are where a folder must be for one of these paths."""
+        folders = {path: _folders_of(path) for path in paths}
+        every = sorted({one for above in folders.values() for one in above})
+        sql = "SELECT path FROM local_file WHERE path IN (SELECT value FROM json_each(?))"
+        files: set[RelPath] = set()
+        for at in range(0, len(every), _PAGE):
+            some = json.dumps(every[at : at + _PAGE], ensure_ascii=False)
+            files |= {RelPath(row[0]) for row in self._db.ask(sql, (some,))}
+        if not files:
+            return {}
+        return {path: [one for one in above if one in files] for path, above in folders.items()}
+
+    def files_below(self, folder: str) -> list[RelPath]:
+        """The files here below a path."""
+        sql = f"SELECT path FROM local_file WHERE {_BELOW}"  # noqa: S608 - constant
+        return [RelPath(row[0]) for row in self._db.ask(sql, {"folder": folder})]
 
     def new_below(self, folder: str) -> list[LocalEntry]:
         """The files here below a folder that were not agreed on."""

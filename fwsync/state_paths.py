@@ -58,6 +58,13 @@ class Paths:
             for name, table in _COUNTED.items()
         }
 
+    def is_known(self, path: RelPath) -> bool:
+        """Was a file seen here, or agreed on, at a path or below it?"""
+        at = "path = :path OR (path > :path || '/' AND path < :path || '0')"
+        sql = f"""SELECT EXISTS (SELECT 1 FROM local_file WHERE {at})
+            OR EXISTS (SELECT 1 FROM base WHERE {at})"""  # noqa: S608 - constants
+        return bool(self._db.ask(sql, {"path": path})[0][0])
+
     def newest_in(self, folder: RelPath) -> int:
         """When a file directly in a folder last changed, in nanoseconds; 0: there is none."""
         sql = f"""SELECT max(mtime_ns) FROM local_file WHERE {_BELOW}

@@ -172,7 +172,7 @@ def _agreement(outcome: Outcome) -> Row:
 
 
 def _lies_here(db: Connection, path: RelPath, local: LocalEntry, hashed_at_ns: int) -> None:
-    """Write down what an agreed file is made of, and that it was read."""
+    """Write down what an agreed file is made of, and if it was read."""
     db.execute("DELETE FROM base_source WHERE path = ?", (path,))
     files = files_of(local)
     if local.pack is not None or local.indexed != path:
@@ -226,10 +226,7 @@ def _lie_elsewhere(db: Connection, outcome: Outcome) -> None:
         raise ValueError(f"{outcome.decision.path}: moved, but it is not known what")
     _has_left(db, before, local)
     for one in files_of(local):
-        if one.etag is None:
-            db.execute(PUT_SCANNED, stamp_row(one))
-        else:
-            _index(db, one, outcome.hashed_at_ns)
+        _index(db, one, outcome.hashed_at_ns)
 
 
 def _move_row(db: Connection, outcome: Outcome) -> None:
@@ -249,6 +246,9 @@ def _whereabouts(remote: RemoteEntry) -> tuple[str, str, str, int]:
 
 
 def _index(db: Connection, local: LocalEntry, hashed_at_ns: int) -> None:
+    if local.etag is None:  # it was moved, and nobody has read it
+        db.execute(PUT_SCANNED, stamp_row(local))
+        return
     hashed = hash_row(local, hashed_at_ns)
     if db.execute(REMEMBER, hashed).rowcount == 0:
         db.execute(PUT_SCANNED, stamp_row(local))

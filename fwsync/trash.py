@@ -56,6 +56,12 @@ class Kept:
         """Where it is now, below the root."""
         return f"{TRASH}/{self.run}/{self.path}"
 
+    @property
+    def since_ns(self) -> int:
+        """When its run began, in nanoseconds since 1970."""
+        began = datetime.strptime(self.run, _STAMP).replace(tzinfo=UTC)
+        return int(began.timestamp()) * 10**9
+
 
 def run_folder(now: datetime) -> str:
     """The folder, below the root, for what a run replaces or deletes.

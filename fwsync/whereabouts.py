@@ -53,7 +53,8 @@ def locate(
 
     Raises:
         UsageError: no remote was named and several are known.
-        LocalError: there is no local file system to keep the state on.
+        LocalError: there is no local file system to keep the state on, or it is not known what
+            is below the root.
     """
     root = Path(os.path.realpath(root))
     disk = filesystem_of(root)
@@ -154,14 +155,19 @@ def _lock_elsewhere(root: Path, home: Path) -> Path:
 
 
 def _own_folder(root: Path) -> Path | None:
-    """The folder below the root, if we may write there."""
+    """The folder below the root, if we may write there.
+
+    Raises:
+        LocalError: it is not known what is there. A state made elsewhere would know nothing of
+            what was agreed on.
+    """
     folder = root / RESERVED
     try:
         mode = folder.lstat().st_mode
     except FileNotFoundError:
         return folder if os.access(root, os.W_OK | os.X_OK, effective_ids=True) else None
-    except OSError:
-        return None
+    except OSError as error:
+        raise LocalError(f"{folder}: cannot be looked at ({error.strerror})") from error
     if not stat.S_ISDIR(mode):
         raise LocalError(
             f"{folder}: not a directory; the name belongs to fwsync",

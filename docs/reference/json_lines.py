@@ -34,6 +34,8 @@ SUMMARY = {
     "held": "deletions seen in this run and not passed on",
     "skipped": "files left alone on purpose; each has a `left-alone` line",
     "conflicts": "files that changed on both sides; each has a `conflict` line",
+    "conflicts_open": "conflicts that wait for a person, those of earlier runs included; "
+    "`fwsync conflicts` lists them",
     "problems": "files that failed; each has a `problem` line",
     "deferred": "folders that were not quiet yet",
     "left": "steps left for the next run, as `--max-transfer` or `--max-duration` was reached",
@@ -84,10 +86,12 @@ STATUS = {
     "bytes": "their bytes",
     "held": "deletions remembered and not passed on",
     "last_command": "the last run",
-    "last_started_ns": "when it began, in nanoseconds since 1970",
+    "last_started": "when it began",
+    "last_started_ns": "the same, in nanoseconds since 1970",
     "last_exit_code": "how it ended; null while it runs, or if it was killed",
     "problems": "a list of `path` and `message`",
-    "conflicts": "a list of paths",
+    "conflicts": "a list of paths, of which copies were made",
+    "conflicts_open": "how many conflicts wait for a person, those without a copy included",
     "copies": "the same with `copy`, where the bytes of this folder are: a list of `path` and "
     "`copy`",
     "held_first": "the paths of the first held deletions",
@@ -95,9 +99,10 @@ STATUS = {
     "`fwsync cleanup` gives them up",
     "holder": "the process that works on the folder now; empty if none does",
     "halted": "true if a guard held the last run, or holds what nobody has consented to since",
-    "hold": "what a guard holds: `plan_id`, `mode`, `since_ns`, `base_files`, `guards` (`name`, "
-    "`reason` and `hint` of each), `deletions_here`, `deletions_there`, `overwrites`, `others` and "
-    "`sample`; null if none does",
+    "hold": "what a guard holds: `plan_id`, `mode`, `since` and `since_ns`, `base_files`, "
+    "`guards` (`name`, `reason` and `hint` of each), `deletions_here`, `deletions_there`, "
+    "`overwrites`, `others`, all of these together as `waiting`, `sample`, and `options` of the "
+    "run that was held; null if none does",
     "consent": "the command that lets it through; empty if nothing is held",
 }
 
@@ -127,6 +132,8 @@ EXPLAIN = {
     "why": "the same as a sentence",
     "with_deletes": "the verb where deletions are passed on, if that is another one",
     "guards": "why a guard holds it",
+    "policy": "what `--conflict` says for that run",
+    "keeps_both": "true for a conflict that ends with both files here",
     "plan_id": "what `--accept-deletes` takes, if one does",
     "problem": "`message`, `hint` and `attempts`, or null",
     "conflict_copy": "where your bytes of a conflict are",
@@ -237,13 +244,22 @@ def json_lines() -> Iterator[str]:  # noqa: PLR0915 - a page, from its top to it
     )
     yield from ("", "## One path", "")
     yield from _one_path()
-    yield from ("", "## `fwsync ls`, `fwsync login`, `fwsync cleanup`, `fwsync sandbox`", "")
+    yield from (
+        "",
+        "## `fwsync ls`, `fwsync login`, `fwsync cleanup`, `fwsync restore`, `fwsync sandbox`",
+        "",
+    )
     yield "`ls` writes an `entry` line for each child: `kind`, `label`, `id`, `size` of a file."
     yield "`login` writes a `login` line: `user`, `host` and `stored_in`."
     yield (
         "`cleanup` writes an `upload` line for each upload that was begun and never ended: "
-        "`path`, `route`, `begun_ns`, `parts`, `fate` and `reason`; "
+        "`path`, `route`, `begun` and `begun_ns`, `parts`, `fate` and `reason`; "
         "the `summary` line counts the fates."
+    )
+    yield (
+        "`restore --list` writes a `kept` line for each file in the trash: `path`, `run`, which "
+        "names the run that put it there, `time`, when that began, `size`, and `at`, where it is; "
+        "`restore` writes a `restored` or a `problem` line for each."
     )
     yield (
         "`sandbox` writes one line when it is ready, without `v` and `event`: "

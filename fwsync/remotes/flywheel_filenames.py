@@ -70,6 +70,7 @@ class FileNames:
         if theirs is None:
             await self._release(container, name, path)
             theirs = name
+        await self._check_twin(container, theirs, path)
         if unlisted and (there := await self.looks.look(container, theirs, path)) is not None:
             return await self._if_equal(upload, container, there)
         if theirs != name:
@@ -89,6 +90,19 @@ class FileNames:
             await names.claim(container.id, Kind.FILE, name, wanted, path)
             return Named(wanted)
         return Named(name, or_name=wanted)
+
+    async def _check_twin(self, container: Container, name: str, path: RelPath) -> None:
+        """A file of this name may be here under that of a twin: it is not to be replaced.
+
+        Raises:
+            FileProblem: it is still there.
+        """
+        twin = self.tree().twins_named.get((container.id, name))
+        if twin is not None and await self.looks.look(container, name, path) is not None:
+            raise FileProblem(
+                f"{path}: the server has another file of this name, which is {twin!r} here",
+                hint="rename one of the two",
+            )
 
     async def _release(self, container: Container, name: str, path: RelPath) -> None:
         """Another of ours had this name on the server: is it still there?

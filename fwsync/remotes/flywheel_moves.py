@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fwsync.errors import FileProblem, NotFound, SourceChanged, Unavailable
+from fwsync.errors import (
+    FileProblem,
+    Forbidden,
+    Garbled,
+    NotFound,
+    Refused,
+    SourceChanged,
+    Unavailable,
+)
 from fwsync.model import Level, RelPath, RemoteEntry
 from fwsync.remotes.flywheel_containers import Containers
 from fwsync.remotes.flywheel_filenames import FileNames
@@ -78,7 +86,13 @@ class Moving:
             "name": theirs,
         }
         await self._api.json("POST", ("files", entry.file_id, "move"), body=body, what=path)
-        there = await self._file_names.looks.look(container, theirs, path)
+        try:
+            there = await self._file_names.looks.look(container, theirs, path)
+        except (FileProblem, Forbidden, Garbled, Refused) as error:
+            # No refusal of the move, which was made: nothing may be done instead.
+            raise SourceChanged(
+                f"{path}: moved on the server, and not seen since: {error}"
+            ) from error
         if there is None or there.file_id != entry.file_id:
             raise Unavailable(f"{path}: the server says that it has moved, and does not have it")
         return there.entry(path, container.ref)

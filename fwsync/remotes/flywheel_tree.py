@@ -73,6 +73,8 @@ class Tree:
     by_folder: dict[RelPath, Container] = field(default_factory=dict)
     #: Files whose name is taken by a folder: path → container and name.
     twin_files: dict[RelPath, tuple[ContainerRef, str]] = field(default_factory=dict)
+    #: The same by what they are called there: container's id and name → path.
+    twins_named: dict[tuple[str, str], RelPath] = field(default_factory=dict)
     #: Who has which path, where names that differ only in case are one; else empty. Only there
     #: memory grows with files.
     _folded: dict[str, str] = field(default_factory=dict)
@@ -214,12 +216,20 @@ class Tree:
         return container if added is None else added
 
     def relocate(self, container: Container, label: str, parent_id: str) -> None:
-        """It has another label, or another parent, with all that is known below it."""
+        """It has another label, or another parent, with all that is known below it.
+
+        Where its name was another one's that nobody has seen since, both may have moved. Then the
+        next listing gives them their names, when it has seen both.
+        """
         inside = f"{container.folder}/"
         below = [one for one in self.by_id.values() if one.folder.startswith(inside)]
         below.sort(key=lambda one: len(one.labels))
         for one in [container, *below]:
             self.forget(one.id, is_gone=False)
+        ours = self.names.ours(parent_id, Kind.CONTAINER, label)
+        holder = self.names.given.holder(parent_id, name_of(label if ours is None else ours))
+        if holder not in (None, container.id) and holder not in self.by_id:
+            return
         self.add_child(container.level, container.id, label, parent_id)
         for one in below:
             self.add_child(one.level, one.id, one.label, one.parent_id)
@@ -272,6 +282,7 @@ class Tree:
             given.give(GivenName(file_id, True, named, container.id, known))
         path = self.layout.join(container.folder, known)
         self.twin_files[path] = (container.ref, name)
+        self.twins_named[container.id, name] = path
         return path
 
     def _takes_file(self, path: RelPath, container: Container, name: str) -> bool:

@@ -72,6 +72,10 @@ class Given:
         known = self._files.get((id_, label)) if self._files else None
         return known.name if known is not None and known.parent_id == parent_id else None
 
+    def holder(self, parent_id: str, name: str) -> str | None:
+        """The id of the container that has this name; None: none has."""
+        return self._holders.get((parent_id, self.fold(name)))
+
     def is_taken(self, parent_id: str, name: str, path: RelPath, *, but_by: str) -> bool:
         """Is it the name of another container, or of a file that both sides agreed on?
 
@@ -81,7 +85,7 @@ class Given:
             path: of it.
             but_by: the id of the container that asks.
         """
-        holder = self._holders.get((parent_id, self.fold(name)))
+        holder = self.holder(parent_id, name)
         return holder not in (None, but_by) or path in self._files_at
 
     def give(self, name: GivenName) -> None:

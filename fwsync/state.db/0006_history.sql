@@ -28,7 +28,7 @@ ALTER TABLE conflict ADD COLUMN run INTEGER;        -- that made the copy; NULL:
 ALTER TABLE conflict ADD COLUMN remote_etag TEXT;   -- of what keeps the path; NULL: before 0006
 ALTER TABLE conflict ADD COLUMN copy_size INTEGER;  -- bytes, as the copy was made; NULL: before 0006
 ALTER TABLE conflict ADD COLUMN copy_mtime_ns INTEGER; -- likewise
--- The copy is about to take its path back: device and inode of it, as JSON.
+-- The copy is about to take its path back: its inode, size, mtime_ns and digest, as JSON.
 -- NULL: it is not. Written before the first step, so that a command that was killed goes on.
 ALTER TABLE conflict ADD COLUMN taking_back TEXT;
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.house.house import Desk, Done, Ground, complains, grown, kill, plant
+from tests.house.house import ROOT, Desk, Done, Ground, complains, grown, kill, plant
+from tests.torture.points import Point
 
 #: Each test starts many processes.
 pytestmark = pytest.mark.timeout(300)
@@ -212,6 +214,21 @@ def test_a_plan_that_was_done_is_done_again_by_nothing(
     assert {} == second.moved()
 
 
+def test_a_deletion_that_the_plan_cannot_reach_any_more_asks_for_a_new_one(
+    desk: Desk, in_step: Path, plan: Path
+) -> None:
+    plant(in_step, {NEW: b"new"})
+    (in_step / T3).unlink()
+    desk.run("plan", "sync", in_step, "--delete", "--out", plan)
+    plant(in_step, {NEW: b"new, and edited since"})
+
+    applied = desk.run("apply", plan)
+
+    assert 1 == applied.code, applied
+    why = "not deleted, as some of what is new was left; make a new plan"
+    assert f"left alone: {T3}: deleted here; {why}" in applied.out, applied
+
+
 def test_two_files_that_were_swapped_since_are_left(desk: Desk, in_step: Path, plan: Path) -> None:
     plant(in_step, {T1: b"aaa", T2: b"bbb"})
     desk.run("plan", "push", in_step, "--out", plan)
@@ -247,6 +264,40 @@ def test_a_plan_that_was_killed_half_way_goes_on(
     assert (0, 0) == (planned.code, applied.code), applied
     assert 11 == len(there(ground, label)) == len(ground.stored(label))
     assert [] == [one for one in again.lines if one["event"] == "decision"], again
+
+
+WRITING = [
+    Point("F03", "saved_plans:write"),
+    *(Point("F03", "saved_plans:item_of", "after", nth) for nth in (1, 2)),
+    Point("F03", "saved_plans:_write_out"),
+    Point("F03", "saved_plans:_write_out", "after"),
+    Point("F03", "saved_plans:_give_its_name"),
+    Point("F03", "saved_plans:_give_its_name", "after"),
+    Point("F03", "saved_plans:write", "after"),
+]
+
+
+@pytest.mark.parametrize("point", WRITING, ids=str)
+def test_a_plan_that_is_killed_while_it_is_written_is_the_old_one_or_the_new_one(
+    point: Point, desk: Desk, in_step: Path, plan: Path
+) -> None:
+    make = ("plan", "sync", in_step, "--out", plan)
+    plant(in_step, {NEW: b"new"})
+    assert desk.run(*make).code == 0
+    old = plan.read_bytes()
+    plant(in_step, {NEW: b"newer", T1: b"edited, too", T3: b"and this"})
+
+    program = (str(ROOT / "tests/torture/points.py"), json.dumps(point.spec))
+    done = desk.run(*make, program=program)
+
+    assert -signal.SIGKILL == done.code, f"it never came there: {done}"
+    now = plan.read_bytes()
+    assert (now == old) == ({NEW} == items(plan).keys())
+    assert (now != old) == ({NEW, T1, T3} == items(plan).keys())
+    assert (now != old) == (point in WRITING[-2:]), "the new one has its name at the very end"
+    applied = desk.run("apply", plan, "--json")
+    assert (now != old) == (applied.code == 0), applied
+    assert desk.run(*make).code == 0
 
 
 # ----------------------------------------------------------------------------------- guards

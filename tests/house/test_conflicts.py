@@ -13,7 +13,7 @@ from blockbuster import BlockBuster
 
 from fwsync import resolving
 from fwsync.errors import UsageError
-from tests.house.house import Desk, Ground, complains, grown, plant, until
+from tests.house.house import Desk, Ground, complains, grown, plant, stop_watch, until
 
 X = "sub-01/ses-01/t1/x.dcm"
 SHIM = Path(__file__).parents[1] / "torture" / "shim.py"
@@ -56,6 +56,12 @@ def open_ones(desk: Desk, root: Path) -> list[str]:
     return [line["path"] for line in desk.run("conflicts", root, "--json").lines[:-1]]
 
 
+def ended(desk: Desk, root: Path) -> tuple[object, object]:
+    """The last run, and how it ended."""
+    (line,) = desk.run("status", root, "--json").lines
+    return line["last_command"], line["last_exit_code"]
+
+
 def held(ground: Ground, label: str) -> dict[str, int]:
     """The newest version of each file of a project that is not deleted."""
     alive: dict[str, int] = {}
@@ -82,6 +88,39 @@ def test_a_conflict_is_listed_with_both_sides_until_it_is_settled(desk: Desk, to
     assert [X] == open_ones(desk, torn / "sub-01")
 
     assert copy_of(torn).name in desk.run("conflicts", torn).out
+
+
+def test_a_later_run_moves_nothing_and_says_that_the_conflict_still_waits(
+    desk: Desk, torn: Path
+) -> None:
+    told, counted = desk.run("sync", torn), desk.run("sync", torn, "--json")
+
+    assert 0 == told.code, told
+    assert f"1 conflict waits for you: see `fwsync conflicts {torn}`" in told.out, told
+    assert ({}, 1) == (counted.moved(), counted.summary["conflicts_open"])
+
+    assert 0 == desk.run("conflicts", "keep-remote", torn / X).code
+    assert 0 == desk.run("sync", torn, "--json").summary["conflicts_open"]
+
+
+def test_a_watch_says_it_when_it_begins(desk: Desk, torn: Path) -> None:
+    process = desk.start("watch", torn, "--mode", "both", "--settle", "1ms", "--json")
+    try:
+        until(lambda: ended(desk, torn) == ("watch", 0), what="a cycle has ended")
+        done = stop_watch(process)
+    finally:
+        process.kill()
+
+    assert 0 == done.code, done
+    assert 1 == done.summary["conflicts_open"], done
+
+
+def test_what_was_left_as_it_is_waits_as_well(desk: Desk, label: str, tmp_path: Path) -> None:
+    root = conflict(desk, label, tmp_path, "--conflict", "fail")
+
+    done = desk.run("push", root, "--json")
+
+    assert (1, 1) == (done.code, done.summary["conflicts_open"]), done
 
 
 def test_keep_remote_puts_yours_into_the_trash(
@@ -247,6 +286,9 @@ def test_what_is_no_conflict_is_refused(desk: Desk, torn: Path, tmp_path: Path) 
     taken = desk.run("conflicts", "keep-both", torn / X, "--as", "y.dcm")
     assert (1, True) == (taken.code, "is here" in taken.out)
     complains(desk.run("conflicts", tmp_path / "home"), 2, "kept in step")
+    slip = torn / "sub-10"
+    complains(desk.run("conflicts", "keep-remote", slip, "--all"), 2, f"{slip}: nothing of that")
+    complains(desk.run("conflicts", slip), 2, f"{slip}: nothing of that")
     assert [X] == open_ones(desk, torn)
 
 
@@ -302,30 +344,52 @@ def test_killed_before_any_step_nothing_is_lost_and_done_again_it_goes_on(
     blockbuster: BlockBuster,
 ) -> None:
     blockbuster.deactivate()  # the command is made again in this process, which is quick
+    roots = killed_at_each_step(desk, torn, tmp_path, how)
 
-    def prepared(step: int) -> Command:
-        root = tmp_path / f"{step}" / "root"
-        shutil.copytree(torn, root, symlinks=True)
-        log = str(root.parent / "log")
-        spec = {"below": str(root), "log": log, "operations": STEPS, "fail_at": step, "kill": True}
-        return spec, ["conflicts", how[0], str(root / X), *how[1:]]
-
-    assert [0] == codes_of(desk, tmp_path, [prepared(0)])
-    steps = len((tmp_path / "0" / "log").read_text().splitlines())
-    killed = codes_of(desk, tmp_path, [prepared(step) for step in range(1, steps + 1)])
-
-    assert steps > 3
-    assert [-signal.SIGKILL] * steps == killed
-    for step in range(steps + 1):
-        root = tmp_path / f"{step}" / "root"
-        assert {b"mine", b"theirs, it is"} <= everything(root), step
-        assert (root / X).read_bytes() in (b"mine", b"theirs, it is"), step
-
+    for step, root in enumerate(roots):
         if step:
             again(root, how)
         assert kept == (root / X).read_bytes(), step
         assert {b"mine", b"theirs, it is"} <= everything(root), step
         assert not resolving.listed(root, {}, None).conflicts, step
+
+
+def test_on_a_disk_of_another_number_a_killed_keep_local_goes_on_and_not_back(
+    desk: Desk, torn: Path, tmp_path: Path, blockbuster: BlockBuster
+) -> None:
+    blockbuster.deactivate()
+    roots = killed_at_each_step(desk, torn, tmp_path, ["keep-local"])
+
+    for step, killed in enumerate(roots[1:]):  # a copy has other inodes, too
+        root = Path(shutil.copytree(killed, tmp_path / "elsewhere" / f"{step}", symlinks=True))
+        again(root, ["keep-local"])
+
+        assert b"mine" == (root / X).read_bytes(), step
+        assert {b"mine", b"theirs, it is"} <= everything(root), step
+        assert not resolving.listed(root, {}, None).conflicts, step
+
+
+def killed_at_each_step(desk: Desk, torn: Path, folder: Path, how: list[str]) -> list[Path]:
+    """Copies of a root: the first as a command leaves it, the others as it does if killed."""
+
+    def prepared(step: int) -> Command:
+        root = folder / f"{step}" / "root"
+        shutil.copytree(torn, root, symlinks=True)
+        log = str(root.parent / "log")
+        spec = {"below": str(root), "log": log, "operations": STEPS, "fail_at": step, "kill": True}
+        return spec, ["conflicts", how[0], str(root / X), *how[1:]]
+
+    assert [0] == codes_of(desk, folder, [prepared(0)])
+    steps = len((folder / "0" / "log").read_text().splitlines())
+    killed = codes_of(desk, folder, [prepared(step) for step in range(1, steps + 1)])
+
+    assert steps > 3
+    assert [-signal.SIGKILL] * steps == killed
+    roots = [folder / f"{step}" / "root" for step in range(steps + 1)]
+    for step, root in enumerate(roots):
+        assert {b"mine", b"theirs, it is"} <= everything(root), step
+        assert (root / X).read_bytes() in (b"mine", b"theirs, it is"), step
+    return roots
 
 
 def again(root: Path, how: list[str]) -> None:

@@ -54,6 +54,17 @@ def no_header(file: Path) -> None:
         stream.write(b"\0" * 100)
 
 
+def test_without_a_known_project_nothing_is_begun(desk: Desk, in_step: Path) -> None:
+    empty(state_of(in_step))
+    own = in_step / ".fwsync"
+    (own / "remotes").unlink()
+    before = sorted(one.name for one in own.iterdir())
+
+    complains(desk.run("doctor", in_step, "--rebuild"), 2, "project")
+
+    assert before == sorted(one.name for one in own.iterdir())
+
+
 DAMAGES = [truncate, empty, no_database, foreign, no_header]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.house.disks import small_disk
 from tests.house.house import SOME, Desk, Ground, complains, plant
 
 X = "sub-01/ses-01/t1/1.dcm"
@@ -96,6 +97,26 @@ def test_a_conflict_copy_a_folder_a_link_and_nothing_at_all(
     assert "nowhere" == explained(desk, agreed / "sub-99/nix.dcm")["kind"]
     assert "ours" == explained(desk, agreed / ".fwsync/state.db")["kind"]
     complains(desk.run("explain", tmp_path / "elsewhere"), 2, "kept in step")
+
+
+def test_of_a_conflict_it_says_what_becomes_of_it(
+    desk: Desk, agreed: Path, label: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    desk.run("sync", other, f"lab/{label}")
+    plant(other, {X: b"theirs"})
+    desk.run("sync", other)
+    plant(agreed, {X: b"mine, and longer"})
+
+    both, left, up = (
+        desk.run("explain", agreed / X, "--patience", "20s", *how).out
+        for how in ((), ("--conflict", "fail"), ("--mode", "up"))
+    )
+
+    assert "sync` keeps both: the server's gets the name, yours stays beside it" in both
+    assert "sync` leaves both as they are: --conflict fail says so" in left
+    assert "push` leaves both as they are: nothing comes down with it" in up
 
 
 def test_a_member_of_a_pack_is_told_with_its_pack(
@@ -209,3 +230,36 @@ def test_what_is_put_back_is_in_the_history_at_once(
         assert lines[1]["kept"] == lines[2]["kept"]
         assert "restore" == lines[2]["command"]
         desk.run("sync", agreed)
+
+
+def test_of_a_folder_the_latest_events_are_told_and_the_others_counted(
+    desk: Desk, agreed: Path
+) -> None:
+    few, all_ = desk.run("history", agreed, "--last", "1"), desk.run("history", agreed, "--json")
+
+    assert f"  … {len(SOME) - 1} earlier events; --last 0 shows them all\n" in few.out, few
+    assert 1 == few.out.count("sent"), few
+    assert f"history: {len(SOME)} events" in few.out, few
+    assert len(SOME) == all_.summary["events"] == all_.summary["shown"]
+
+
+def test_a_root_where_nothing_may_be_written_is_known_by_its_state_file(
+    desk: Desk, label: str, tmp_path: Path
+) -> None:
+    state = tmp_path / "elsewhere.db"
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        root = plant(disk.path / "scans", SOME)
+        disk.resize("8m,ro")
+        assert 0 == desk.run("push", root, f"lab/{label}", "--state", state).code
+
+        told = explained(desk, root / X, "--state", str(state))
+        history = desk.run("history", root / X, "--state", state, "--json")
+        conflicts = desk.run("conflicts", "list", root, "--state", state)
+        other = desk.run("history", tmp_path, "--state", state)
+        without = desk.run("history", root / X)
+
+    assert ("nothing", True) == (told["verb"], told["asked"])
+    assert ["upload"] == [line["what"] for line in history.lines[:-1]], history
+    assert (0, "conflicts: 0 files in conflict\n") == (conflicts.code, conflicts.out), conflicts
+    complains(other, 2, "kept in step")
+    complains(without, 2, "if that was given a --state, give it here, too")

@@ -62,10 +62,9 @@ def test_f04_a_process_that_dies_in_the_middle_of_a_body_leaves_no_part_of_it(
         if route != "form":
             wait(lambda: ground.count(label) >= len(TREE) - 1, "what is small has come")
 
-    assert record_of(ground, label) == [
-        one for one in expected_record(TREE) if one in record_of(ground, label)
-    ]
-    assert LARGE not in {path for path, *_ in record_of(ground, label)}
+    there = record_of(ground, label)
+    assert there == [one for one in expected_record(TREE) if one in there]
+    assert LARGE not in {path for path, *_ in there}
     check_closed(ground, desk, root, label, "--route", route)
 
 

@@ -52,6 +52,21 @@ def test_each_filter_leaves_out_what_it_says(
     assert NAMES - left_out == planned(desk, root, label, *flags)
 
 
+def test_verify_compares_only_what_takes_part(desk: Desk, label: str, root: Path) -> None:
+    assert 0 == desk.run("sync", root, f"lab/{label}").code
+    first, second, held = SOME
+    plant(root, {first: b"edited", second: b"edited, too"})
+    (root / held).unlink()
+
+    whole = desk.run("verify", root, "--json")
+    some = desk.run("verify", root, "--json", "--exclude", second, "--exclude", held)
+    none = desk.run("verify", root, "--include", "*.no such")
+
+    assert {first, second, held} == {line["path"] for line in whole.lines[:-1]}, whole
+    assert (1, {first}) == (some.code, {line["path"] for line in some.lines[:-1]}), some
+    assert (0, "verify: in step") == (none.code, none.out[:15]), none
+
+
 def test_patterns_in_the_tree_keep_back_what_they_name(
     desk: Desk, ground: Ground, label: str, root: Path
 ) -> None:

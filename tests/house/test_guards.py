@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_s56_to_s58_one_more_waits_until_that_plan_is_consented_to(
     assert (True, 51, 4) == (told["halted"], told["hold"]["deletions_there"], told["exit_code"])
     assert gone[:5] == told["hold"]["sample"][:5]
     plain = desk.run("status", hundred)
-    consent = f"fwsync sync {hundred} --accept-deletes {again.summary['plan_id']}"
+    consent = f"fwsync sync {hundred} --delete --accept-deletes {again.summary['plan_id']}"
     assert (plain.code, consent in plain.out, gone[0] in plain.out) == (4, True, True), plain
     assert consent == told["consent"]
 
@@ -115,6 +116,45 @@ def test_s56_to_s58_one_more_waits_until_that_plan_is_consented_to(
     told = status(desk, hundred)
     assert (None, False, 0) == (told["hold"], told["halted"], told["exit_code"])
     assert {} == sync(desk, hundred, "--delete").moved()
+
+
+def test_what_a_guard_holds_is_listed_once_with_a_command_that_can_be_pasted(
+    ground: Ground, desk: Desk, label: str, hundred: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "an own.toml"
+    config.write_text("trash_days = 7\n")
+    gone = lose(hundred, 51)
+    assert 0 == sync(desk, hundred).code  # held for themselves, each by its row
+    how = ("--delete-up", "--exclude", "*.no such", "--config", str(config))
+    assert 4 == sync(desk, hundred, *how).code
+
+    plain, told = desk.run("status", hundred), status(desk, hundred)
+
+    assert ([1, 0], 51) == ([plain.out.count(gone[n]) for n in (0, 50)], told["held"]), plain
+    assert "held deletion" not in plain.out, plain
+    assert isinstance(told["hold"], dict)
+    assert (51, "Z") == (told["hold"]["waiting"], told["hold"]["since"][-1])
+    assert f"consent     {told['consent']}" in plain.out, plain
+    command, *words = shlex.split(str(told["consent"]))
+    assert "fwsync" == command
+    done = desk.run(*words, "--json")
+    assert (0, 51) == (done.code, done.summary["deleted"]), done
+    assert HUNDRED.keys() - set(gone) == there(ground, label)
+
+
+def test_consent_to_a_pull_names_its_project_first(
+    ground: Ground, desk: Desk, label: str, hundred: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "the copy"
+    assert 0 == desk.run("pull", f"lab/{label}", copy).code
+    lose(hundred, 51)
+    assert 0 == sync(desk, hundred, "--delete", "--max-delete", "60").code
+    assert 4 == desk.run("pull", f"lab/{label}", copy, "--delete").code
+
+    words = shlex.split(str(status(desk, copy)["consent"]))
+
+    assert ["fwsync", "pull", f"lab/{label}", str(copy)] == words[:4]
+    assert 0 == desk.run(*words[1:]).code
 
 
 def test_a_hold_is_over_when_its_reason_is(desk: Desk, label: str, hundred: Path) -> None:

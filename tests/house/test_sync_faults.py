@@ -196,8 +196,13 @@ def test_f75_a_watch_whose_mount_vanishes_waits_and_goes_on_when_it_is_back(
     watch = ("watch", world.root, target, "--mode", "both", "--settle", "0s", "--rescan", "1s")
     process = desk.start(*watch, *FLAGS)
     lines = Lines(process)
+
+    def sends(path: str) -> bool:
+        assert process.poll() is None, "it has ended"
+        return path in alive(world)
+
     try:
-        until(lambda: "s5/e/first/up.dat" in alive(world), what="it is at work")
+        until(lambda: sends("s5/e/first/up.dat"), what="it is at work")
         until(lambda: "s1/e/gone/here.dat" not in alive(world), what="all is in step")
         was, said = alive(world), len(lines.seen)
         mount.goes()
@@ -206,7 +211,7 @@ def test_f75_a_watch_whose_mount_vanishes_waits_and_goes_on_when_it_is_back(
         assert was == alive(world)
         mount.comes()
         world.here({"s5/e/first/later.dat": b"written when the mount was back"})
-        until(lambda: "s5/e/first/later.dat" in alive(world), what="it goes on", within_s=60)
+        until(lambda: sends("s5/e/first/later.dat"), what="it goes on", within_s=60)
         assert was <= alive(world)
     finally:
         process.terminate()

@@ -346,7 +346,8 @@ def test_a_plan_counts_the_bytes_of_a_conflict_that_its_run_fetches(
     assert "the server's gets the name, yours stays beside it" in plan.out, plan
     assert "plan: 1 step, 14 B to move, 1 conflict" in plan.out, plan
     assert "left alone" not in told.out, told
-    assert "left alone  1 file, 1 in conflict; `fwsync conflicts` lists" in stuck.out, stuck
+    assert "left alone  1 file; `fwsync verify` lists what differs" in stuck.out, stuck
+    assert "waiting     1 open conflict; `fwsync conflicts` lists, and settles" in stuck.out, stuck
     assert "1 fetched, 1 in conflict, 14 B" in done.out, done
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fwsync.digest import ContentHasher, Digest
 from fwsync.errors import (
     FileProblem,
+    Forbidden,
     FwsyncError,
     IntegrityError,
     NotFound,
@@ -97,6 +98,9 @@ class Cloud:
         self._ids = 0
         self.root = Box(self._id(), Level.PROJECT, "aging", "", None)
         self.made = 0  #: containers
+        #: Older versions of what a run has deleted: whoever deleted the file here has them go, too.
+        self.older: set[bytes] = set()
+        self.doubled: list[tuple[str, str]] = []  #: labels that a run gave beside the same
 
     def _id(self) -> str:
         self._ids += 1
@@ -159,14 +163,37 @@ class Cloud:
         box, labels, name = self._place(path)
         for label in labels:
             box = self.make(box, label)
+        self.put_in(box, name, content)
+        return box, next(one for one in box.files if one.name == name)
+
+    def check_twin(self, path: str) -> None:
+        """A file may have the name there that a path has here, and another path here.
+
+        Raises:
+            FileProblem: so it is, and it is not to be replaced.
+        """
+        if RelPath(path) in self.files():
+            return
+        box, labels, name = self._place(path)
+        if not labels and any(one.name == name for one in box.files):
+            raise FileProblem(f"{path}: the server has another file of this name")
+
+    def put_in(self, box: Box, name: str, content: bytes) -> bytes | None:
+        """The same by the name that a file has there.
+
+        Returns:
+            What was replaced, and is nowhere any more.
+        """
         twin = next((one for one in box.files if one.name == name), None)
-        if twin is not None:  # it is here under another name
-            twin.versions.append(content)
-            return box, twin
-        file = File(self._id(), name, "", [content])
-        file.shown = self._shown(box, name, file.id)
-        box.files.append(file)
-        return box, file
+        if twin is None:
+            file = File(self._id(), name, "", [content])
+            file.shown = self._shown(box, name, file.id)
+            box.files.append(file)
+            return None
+        gone = None if self.has_versions else twin.content
+        twin.versions = [*(twin.versions if self.has_versions else ()), content]
+        twin.modified_ns += not self.has_versions
+        return gone
 
     def make(self, above: Box, label: str) -> Box:
         """A container, made if it is missing."""
@@ -194,10 +221,13 @@ class Cloud:
         above.boxes.append(box)
 
     def rename_file(self, path: str, name: str) -> None:
+        self.move_file(path, self.files()[RelPath(path)][0], name)
+
+    def move_file(self, path: str, to: Box, name: str) -> None:
         box, file = self.files()[RelPath(path)]
         box.files.remove(file)
-        file.name, file.shown = name, self._shown(box, name, file.id)
-        box.files.append(file)
+        file.name, file.shown = name, self._shown(to, name, file.id)
+        to.files.append(file)
 
     def delete(self, path: str) -> File:
         box, file = self.files()[RelPath(path)]
@@ -269,6 +299,7 @@ class CloudRemote:
         self.requests = 0
         self.deleted: list[RemoteEntry] = []
         self.hidden: str | None = None  #: a folder, or a file, that a listing cannot see
+        self.read_only = False  #: this user may not change the project
 
     def __repr__(self) -> str:
         return "lab/aging"
@@ -284,6 +315,10 @@ class CloudRemote:
     async def _at(self, what: str, path: str = "") -> None:
         self.requests += 1
         await self._point(what, path)
+
+    def _may_write(self, path: str) -> None:
+        if self.read_only:
+            raise Forbidden(f"{path}: no write access")
 
     async def entries(self) -> AsyncIterator[Sequence[RemoteEntry | Unknown]]:
         await self._at("list")
@@ -364,6 +399,8 @@ class CloudRemote:
                 if len(body) != upload.size:
                     raise SourceChanged(f"{upload.path}: has another size now")
                 await self._at("store", upload.path)
+                self._may_write(upload.path)
+                self._cloud.check_twin(upload.path)
                 entry = self._cloud.entry(*self._cloud.put(upload.path, body))
                 await self._at("stored", upload.path)
             except FwsyncError as error:
@@ -373,15 +410,20 @@ class CloudRemote:
 
     async def delete(self, entry: RemoteEntry, *, reason: str = "") -> None:
         await self._at("delete", entry.path)
+        self._may_write(entry.path)
         for box, file in self._cloud.root.everything():
             if file.id == entry.file_id:
                 box.files.remove(file)
                 self.deleted.append(entry)
+                # What came after the last look, too: no server takes a condition.
+                is_late = self._cloud.entry(box, file).etag != entry.etag
+                self._cloud.older |= {*file.versions[: None if is_late else -1]}
                 break
         await self._at("deleted", entry.path)
 
     async def move(self, entry: RemoteEntry, path: RelPath) -> RemoteEntry:
         await self._at("move", path)
+        self._may_write(path)
         known = next((f for _, f in self._cloud.root.everything() if f.id == entry.file_id), None)
         if known is None:
             raise NotFound(f"{entry.path}: is not there")
@@ -399,6 +441,7 @@ class CloudRemote:
 
     async def move_folder(self, old: RelPath, new: RelPath) -> bool:
         await self._at("move folder", old)
+        self._may_write(old)
         box = self._cloud.box_at(old)
         if box is None or box.above is None or self._cloud.box_at(new) is not None:
             return False
@@ -414,6 +457,8 @@ class CloudRemote:
         if is_inside or not labels or LEVELS.index(above.level) + 1 != LEVELS.index(box.level):
             return False
         self._cloud.move(box, above, labels[-1])
+        if sum(one.label == box.label for one in above.boxes) > 1:
+            self._cloud.doubled.append((above.id, box.label))
         await self._at("moved folder", new)
         return True
 

@@ -12,6 +12,9 @@ MORE = int(
     or (10 if os.environ.get("HYPOTHESIS_PROFILE") == "torture" else 1)
 )
 
+#: In how many orders the steps of one run are tried.
+ORDERS = 200 if MORE > 1 else 4
+
 
 def bounded(examples: int, steps: int = 10) -> settings:
     """So many examples, times :data:`MORE`; of so many steps, where it is a machine."""

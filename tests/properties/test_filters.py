@@ -9,10 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fwsync.filters import Bounds
 from fwsync.model import Mode
+from tests.properties.hosts import How
 from tests.properties.people import PATHS
 from tests.properties.profiles import bounded
+from tests.properties.steps import Steps, die
 from tests.properties.test_convergence import in_step
-from tests.properties.world import How, Steps, World, die
+from tests.properties.world import World
 
 PATTERNS = ("s/", "*.x", "x", "/t", "!x", "s/e/*", "a/", "r/e/", "x y", "!s/e/a/x")
 patterns = st.lists(st.sampled_from(PATTERNS), max_size=3).map(tuple)

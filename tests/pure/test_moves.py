@@ -67,8 +67,6 @@ def verbs(followed: Followed) -> dict[str, str]:
     [
         ("it only moved", {"P": "a"}, {"Q": "a"}, {"Q": "rename"}),
         ("it is there already", {"Q": "a"}, {"Q": "a"}, {"Q": "rename"}),
-        ("it was edited here", {"P": "b"}, {"Q": "a"}, {"P": "report"}),
-        ("it was edited on both sides", {"P": "b"}, {"Q": "c"}, {"P": "report"}),
         ("it was deleted here", {}, {"Q": "a"}, {}),
         ("another file is in the way", {"P": "a", "Q": "z"}, {"Q": "a"}, {}),
         (
@@ -77,7 +75,6 @@ def verbs(followed: Followed) -> dict[str, str]:
             {"P": "n", "Q": "a"},
             {"Q": "rename", "P": "download"},
         ),
-        ("edited, and another has its name there", {"P": "b"}, {"P": "n", "Q": "a"}, {}),
     ],
 )
 def test_a_file_that_moved_there(
@@ -117,13 +114,54 @@ def test_a_push_follows_nothing() -> None:
     assert Followed() == following(spots({"P": "a"}, {"Q": "a"}, {"P": "a"}), Rules(mode=Mode.UP))
 
 
-@pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize(
-    ("local", "remote"),
+    ("remote", "then"),
     [
-        ({"P": "b"}, {"Q": "a"}),
-        ({"P": "b", "Q": "mine"}, {"Q": "a"}),
-        ({"P": "b"}, {"P": "a", "Q": "a"}),  # what has its name now has its bytes, too
+        ({"Q": "a"}, [(Q, Verb.UPLOAD)]),
+        ({"Q": "b"}, []),  # the same there: agreed on by the rename
+        ({"Q": "c"}, [(Q, Verb.CONFLICT)]),  # somebody has edited it there as well
+        ({"P": "a", "Q": "a"}, [(Q, Verb.UPLOAD), (P, Verb.DOWNLOAD)]),  # another has its name
+        ({"P": "n", "Q": "a"}, [(Q, Verb.UPLOAD), (P, Verb.DOWNLOAD)]),
+    ],
+)
+def test_an_edit_goes_along_with_its_file_and_is_an_edit_there(
+    remote: dict[str, str], then: list[tuple[RelPath, Verb]]
+) -> None:
+    followed = following(spots({"P": "b"}, remote, {"P": "a"}), Rules())
+
+    assert [(Q, Verb.RENAME), *then] == [(one.path, one.verb) for one in followed.decisions]
+    assert {P, Q} == followed.settled
+    assert "'P'" in followed.decisions[0].reason
+
+
+def test_an_edit_goes_along_where_two_have_swapped_their_places() -> None:
+    both = spots({"P": "edited", "Q": "q"}, {"P": "q", "Q": "p"}, {"P": "p", "Q": "q"})
+
+    followed = following(both, Rules(), [("P", "Q"), ("Q", "P")])
+    assert [(Q, Verb.RENAME), (Q, Verb.UPLOAD), (P, Verb.RENAME)] == [
+        (one.path, one.verb) for one in followed.decisions
+    ]
+    assert [None] * 3 == [one.replaces for one in followed.decisions]
+    assert {P, Q} == followed.settled
+
+
+def test_nothing_is_swapped_with_what_stays() -> None:
+    both = spots({"P": "edited", "Q": "q"}, {"P": "q", "Q": "p"}, {"P": "p", "Q": "q"})
+
+    followed = following(both, Rules(), [("P", "Q"), ("Q", "P")], out=["Q"])
+    assert Verb.RENAME not in {one.verb for one in followed.decisions}
+
+
+def test_an_edit_is_another_file_where_another_has_its_name_and_it_may_not_go() -> None:
+    assert {} == verbs(following(spots({"P": "b"}, {"P": "n", "Q": "a"}, {"P": "a"})))
+
+
+@pytest.mark.parametrize(
+    ("mode", "local", "remote"),
+    [
+        *((mode, {"P": "b"}, {"Q": "a"}) for mode in (Mode.UP, Mode.DOWN)),
+        *((mode, {"P": "b"}, {"P": "a", "Q": "a"}) for mode in (Mode.UP, Mode.DOWN)),
+        *((mode, {"P": "b", "Q": "mine"}, {"Q": "a"}) for mode in Mode),
     ],
 )
 def test_an_edit_is_not_sent_to_where_its_file_is_no_more(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fwsync import localfs, resolutions
+from fwsync import conflicts, localfs, resolutions
 from fwsync.model import Mode, RelPath
 from fwsync.remotes.flywheel import Flywheel, resolve_project
 from fwsync.state import State
@@ -49,10 +49,13 @@ def problems(state: State) -> list[str]:
     return [one.path for one in state.problems()]
 
 
-async def test_what_is_in_the_way_of_a_settling_that_was_begun_stops_no_run(bench: Bench) -> None:
+@pytest.mark.parametrize("begun", ['{"file": [1, 2, 3], "digest": null}', "[1, 2]"])
+async def test_what_is_in_the_way_of_a_settling_that_was_begun_stops_no_run(
+    bench: Bench, begun: str
+) -> None:
     def begin_and_finish(state: State) -> list[str]:
         (conflict,) = state.conflicts()
-        state.copies.begin_taking_back(conflict.id, "[1, 2]")
+        state.copies.begin_taking_back(conflict.id, begun)
         with localfs.root_descriptor(bench.root) as root_fd:
             resolutions.finish_begun(state, root_fd)
         return open_conflicts(state)
@@ -110,6 +113,54 @@ async def test_deleting_the_copy_closes_the_conflict(bench: Bench) -> None:  # S
     (bench.root / copies(bench.root)[0]).unlink()
     assert {} == did(await bench.cycle())
     assert [] == await bench.state.call(open_conflicts)
+
+
+async def test_a_copy_that_was_recorded_and_not_made_is_the_one_that_is_made(bench: Bench) -> None:
+    """So one conflict has one copy, whenever a run is killed between the two."""
+    [copy] = copies(bench.root)
+    (bench.root / copy).unlink()
+
+    def chosen(state: State) -> str:
+        with localfs.root_descriptor(bench.root) as root_fd:
+            return conflicts.choose_copy(state, root_fd, RelPath(X), X, "host")
+
+    assert copy == await bench.state.call(chosen)
+
+
+async def test_a_copy_that_only_the_disk_knows_of_is_the_one_that_is_made(bench: Bench) -> None:
+    """The state that had it on record may be lost."""
+    copy = RelPath("s/e/a/z.fwsync-conflict-20260131T120000Z-host.dcm")
+    plant(bench.root, {"s/e/a/z.dcm": b"z"})
+    (bench.root / copy).hardlink_to(bench.root / "s/e/a/z.dcm")
+
+    def chosen(state: State) -> str:
+        path = RelPath("s/e/a/z.dcm")
+        with localfs.root_descriptor(bench.root) as root_fd:
+            conflicts.note_copy(root_fd, copy)
+            return conflicts.choose_copy(state, root_fd, path, path, "host")
+
+    assert copy == await bench.state.call(chosen)
+
+
+@pytest.mark.parametrize("how", [resolutions.LOCAL, resolutions.REMOTE, resolutions.BOTH])
+async def test_a_conflict_whose_other_version_is_not_here_is_not_settled(
+    how: str, bench: Bench
+) -> None:
+    """A run was killed when it had made the copy, and had fetched nothing."""
+    [copy] = copies(bench.root)
+    (bench.root / X).unlink()
+    (bench.root / X).hardlink_to(bench.root / copy)
+
+    def settled(state: State) -> resolutions.Settled:
+        [conflict] = state.conflicts()
+        with localfs.root_descriptor(bench.root) as root_fd:
+            return resolutions.settle(state, root_fd, conflict, how)
+
+    done = await bench.state.call(settled)
+
+    assert done.problem is not None
+    assert {X: b"mine", copy: b"mine"} == grown(bench.root)
+    assert [X] == await bench.state.call(open_conflicts)
 
 
 async def test_a_copy_that_is_gone_with_all_else_closes_nothing(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fwsync.model import Level, Mode, RelPath, Report, Unknown
 from fwsync.plan import DeleteLimits
+from tests.room.packed import PACKED, SERIES, ZIP
 from tests.room.rooms import (
     TREE,
     Bench,
@@ -15,6 +16,7 @@ from tests.room.rooms import (
     Shelf,
     X,
     Y,
+    age,
     did,
     grown,
     in_trash,
@@ -132,7 +134,22 @@ async def test_a_push_leaves_what_moved_on_the_server_alone(agreed: Bench, serve
     assert TREE == grown(agreed.root)
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+async def test_an_edit_in_what_moved_on_the_server_goes_along_and_up(
+    agreed: Bench, server: Ground
+) -> None:
+    plant(agreed.root, {X: b"mine"})
+    await relabel(server, X, Level.SUBJECT, "sub-7")
+
+    for renamed, sent in ((4, 1), (0, 0)):
+        report = await agreed.cycle(Mode.BOTH)
+
+        assert (renamed, sent) == (report.renamed, report.uploaded)
+        assert ([], []) == (report.difference_list, report.problem_list)
+    expected = moved(TREE | {X: b"mine"}, "s/", "sub-7/")
+    assert expected == await server.held() == grown(agreed.root)
+
+
+@pytest.mark.parametrize("mode", [Mode.UP, Mode.DOWN])
 async def test_an_edit_in_what_moved_on_the_server_makes_no_second_container(
     mode: Mode, agreed: Bench, server: Ground
 ) -> None:
@@ -279,15 +296,14 @@ async def test_a_file_that_moved_and_changed_is_renamed_and_then_fetched(
     assert {"renamed": 0} == followed(await agreed.cycle())
 
 
-@DOWN_OR_BOTH
-async def test_a_local_edit_in_a_moved_folder_is_kept_and_reported(
-    mode: Mode, agreed: Bench, server: Ground
+async def test_a_pull_keeps_and_reports_a_local_edit_in_a_moved_folder(
+    agreed: Bench, server: Ground
 ) -> None:
     plant(agreed.root, {X: b"mine"})
     await relabel(server, X, Level.SUBJECT, "sub-7")
 
     for renamed in (3, 0):
-        report = await agreed.cycle(mode)
+        report = await agreed.cycle(Mode.DOWN)
 
         assert {"renamed": renamed, "skipped": 1} == followed(report)
         assert [X] == [one.path for one in report.difference_list]
@@ -301,7 +317,7 @@ async def test_an_edit_that_is_moved_after_its_folder_is_an_edit_there(
 ) -> None:
     plant(agreed.root, {X: b"mine"})
     await relabel(server, X, Level.SUBJECT, "sub-7")
-    await agreed.cycle()
+    await agreed.cycle(Mode.DOWN)
     (agreed.root / X).rename(agreed.root / "sub-7/e/a/x.dcm")
 
     down = await agreed.cycle(Mode.DOWN)
@@ -519,6 +535,21 @@ async def test_a_move_in_or_out_of_what_was_not_seen_is_left(
             report.renamed, report.deleted, report.downloaded, report.uploaded
         )  # fmt: skip
         assert TREE == grown(by_shelf.root)
+
+
+async def test_a_pack_of_which_a_member_changes_after_the_plan_is_left_and_fetched_anew(
+    bench: Bench, server: Ground
+) -> None:
+    age(plant(bench.root, SERIES))
+    await bench.cycle(placement=PACKED)
+    await relabel(server, ZIP, Level.SESSION, "first")
+    with bench.engine(placement=PACKED) as engine:
+        view = await engine.look()
+        plant(bench.root, {"s1/ses/T1/004.dcm": b"by hand"})
+        await engine.carry_out(view)
+
+    edited = SERIES | {"s1/ses/T1/004.dcm": b"by hand"}
+    assert edited | moved(SERIES, "s1/ses/", "s1/first/") == grown(bench.root)
 
 
 async def test_a_plan_names_the_rename_and_writes_nothing(agreed: Bench, server: Ground) -> None:

@@ -9,9 +9,9 @@ from itertools import chain
 
 import pytest
 
+from fwsync.asides import ASIDE
 from fwsync.errors import Forbidden, FwsyncError, NotFound, Refused, Unavailable
 from fwsync.model import Level, Mode, RelPath, RemoteEntry
-from fwsync.moving_up import ASIDE
 from fwsync.remotes.flywheel import Flywheel
 from tests.room.rooms import LAYOUT, TREE, Bench, Ground, X, Y, did, grown, plant
 from tests.room.test_engine_moves import followed, moved, relabel
@@ -139,6 +139,33 @@ async def test_an_unheard_answer_to_a_move_costs_a_look(agreed: Bench, server: G
 
     assert {"renamed": 1} == followed(await bench.cycle())
     assert IN_STEP == followed(await bench.cycle())
+
+
+@pytest.mark.parametrize("status", [400, 403, 409])
+@pytest.mark.parametrize("answer", ["heard", "lost"])
+async def test_a_look_that_is_refused_after_a_move_is_no_refusal_of_the_move(
+    answer: str, status: int, agreed: Bench, server: Ground
+) -> None:
+    rename(agreed.root, (X, "s/e/a/first.dcm"))
+    faults = server.sandbox.site.faults
+    look = "/acquisitions/*/files/first.dcm/info"
+    # The first look is the one before the move: the name must be free.
+    match = {"method": "GET", "path": look, "hits": {"nth": 2}}
+    faults.add({"match": match, "action": {"status": status}})
+    if answer == "lost":
+        match = {"method": "POST", "path": "/files/*/move", "hits": {"nth": 1}}
+        faults.add({"match": match, "action": {"reset": True, "when": "after"}})
+
+    report = await agreed.cycle()
+    faults.clear()
+
+    assert 0 == report.uploaded
+    assert ["s/e/a/first.dcm"] == [one.path for one in report.problem_list if one.retryable]
+    assert 0 == (await agreed.cycle()).uploaded
+    listed = await server.listed()
+    assert moved(TREE, X, "s/e/a/first.dcm") == grown(agreed.root) == await server.held()
+    assert 1 == listed["s/e/a/first.dcm"].version
+    assert IN_STEP == followed(await agreed.cycle())
 
 
 CHANGES: dict[str, Callable[[Bench], None]] = {

@@ -6,11 +6,12 @@ import pytest
 
 from fwsync.filters import Bounds, Filters, ignore_rules
 from fwsync.model import Mode, RelPath
-from tests.room.rooms import Bench, Shelf, age, copies, did, grown, plant
+from tests.room.rooms import Bench, How, Shelf, age, copies, did, grown, plant
 
 D, X = "D/e/a/1", "s/e/a/x"
 TREE = {D: b"one", X: b"x"}
 OUT = ["D/"]
+KEEPING: How = {"delete_up": False, "delete_down": False}
 
 
 @pytest.fixture
@@ -52,6 +53,29 @@ async def test_what_was_deleted_there_meanwhile_goes_up_again(agreed: Bench, she
 
     assert (1, 0) == (report.uploaded, report.deleted)
     assert TREE == grown(agreed.root) == shelf.content
+
+
+async def test_what_was_deleted_before_and_held_stays_held(agreed: Bench, shelf: Shelf) -> None:
+    (agreed.root / D).unlink()
+    await shelf.delete(shelf.listing[RelPath(X)])
+    assert 2 == (await agreed.cycle(**KEEPING)).held
+    without: How = {**KEEPING, "ignore": ignore_rules(["D/", "s/"])}
+    assert {} == did(await agreed.cycle(**without))
+
+    assert {} == did(await agreed.cycle(**KEEPING))
+    assert ({X: b"x"}, {D: b"one"}) == (grown(agreed.root), shelf.content)
+    assert 2 == (await agreed.cycle()).deleted
+
+
+async def test_what_was_held_and_is_here_again_is_met_anew(agreed: Bench, shelf: Shelf) -> None:
+    (agreed.root / D).unlink()
+    assert 1 == (await agreed.cycle(**KEEPING)).held
+    await agreed.cycle(ignore=ignore_rules(OUT))
+    age(plant(agreed.root, {D: b"mine"}))
+
+    report = await agreed.cycle()
+
+    assert ([D], [b"mine"]) == (report.conflict_list, copies(agreed.root))
 
 
 async def test_another_filter_in_between_does_not_hide_the_first(

@@ -10,7 +10,7 @@ import pytest
 from fwsync import restored_noted
 from fwsync.model import Mode, RelPath
 from fwsync.state import State, open_state
-from fwsync.state_history import MOST_OF_ONE, Event, Restored
+from fwsync.state_history import MOST_OF_ONE, Event, Latest, Restored
 from tests.room.rooms import Bench, Shelf, descriptor, digest, plant, workbench
 
 X, Y = RelPath("s/e/a/x.dcm"), RelPath("s/e/a/y.dcm")
@@ -183,3 +183,34 @@ def test_of_one_path_the_newest_are_kept(tmp_path: Path) -> None:
     with state_with(tmp_path, *moments) as state:
         assert 7 == state.history.prune(days=0, now_ns=NOW)
         assert moments[7:] == left(state)
+
+
+async def test_the_end_of_a_long_story_is_told_with_how_many_events_came_before(
+    bench: Bench,
+) -> None:
+    plant(bench.root, {f"s/e/b/{number}": b"%d" % number for number in range(8)})
+    await run(bench)
+    (bench.root / Y).write_bytes(b"last")
+    await run(bench)
+
+    def latest(state: State) -> list[Latest]:
+        return [state.history.latest(RelPath(path), 2) for path in ("", "s/e/b", "s/e", Y)]
+
+    all_, some, above, one = await bench.state.call(latest)
+
+    assert [(2, 8), (2, 6), (2, 8), (1, 0)] == [
+        (len(told.events), told.earlier) for told in (all_, some, above, one)
+    ]
+    assert all_ == above
+    assert Y == all_.events[-1].path
+
+
+async def test_the_names_of_before_are_counted_as_far_as_the_events_lead(
+    bench: Bench, shelf: Shelf
+) -> None:
+    shelf.permute({X: Y})
+    await run(bench)
+
+    told = await bench.state.call(lambda state: state.history.latest(Y, 1))
+
+    assert (["rename"], 2) == ([one.what for one in told.events], told.earlier)

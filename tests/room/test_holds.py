@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fwsync import holds
+from fwsync import holds, policies
+from fwsync.config import Recorded, load_settings
 from fwsync.guards import Guard
-from fwsync.model import Decision, Mode, RelPath, Verb
+from fwsync.model import ConflictPolicy, Decision, Mode, RelPath, Verb
 from fwsync.plan import Plan
 from fwsync.state import State, open_state
 
@@ -35,6 +37,18 @@ def test_a_hold_is_not_over_while_a_part_of_the_server_is_not_seen(state: State)
     assert holds.read(state) is None
 
 
+def test_a_hold_of_a_later_fwsync_is_read_as_far_as_it_is_understood(state: State) -> None:
+    holds.keep(state, HELD, Mode.BOTH, 10, options=["--delete"])
+    text = state.setting("held_plan")
+    assert text is not None
+    state.set_setting("held_plan", json.dumps(json.loads(text) | {"of_tomorrow": 1}))
+
+    found = holds.read(state)
+
+    assert found is not None
+    assert ("made", ["--delete"], 2) == (found.plan_id, found.options, found.waiting)
+
+
 @pytest.mark.parametrize("done", [0, 1, 2])
 def test_consent_to_a_part_is_none_to_the_rest(done: int) -> None:
     left = holds.remaining(HELD, Plan(WAITING[:done]))
@@ -44,3 +58,25 @@ def test_consent_to_a_part_is_none_to_the_rest(done: int) -> None:
 
 def test_what_an_older_plan_held_is_held_where_nothing_is_held_today() -> None:
     assert HELD is holds.remaining(NOTHING, HELD)
+
+
+def test_the_options_of_a_run_are_told_as_they_are_typed(tmp_path: Path) -> None:
+    flags: dict[str, object] = {
+        "exclude": ["a b", "*.tmp"],
+        "delete_up": True,
+        "fsync": False,
+        "conflict": ConflictPolicy.FAIL,
+        "api_key_file": Path("key"),
+    }
+    run = {"accept_deletes": "3f9c", "new_root": True}
+    settings = load_settings(flags, config_file=None, env={}, cwd=tmp_path)
+    both = {"delete_up": True, "delete_down": True, "trash_days": 7}
+    saved = load_settings(Recorded(both), config_file=None, env={}, cwd=tmp_path)
+
+    words = policies.words_of(settings, {**flags, **run}, tmp_path / "own.toml")
+
+    key = ["--api-key-file", str(tmp_path / "key")]
+    rest = ["--delete-up", "--exclude", "a b", "--exclude", "*.tmp", "--no-fsync"]
+    config = ["--config", str(tmp_path / "own.toml")]
+    assert [*config, *key, "--conflict", "fail", *rest] == [*words]
+    assert ("--delete",) == policies.words_of(saved, Recorded(both), None)

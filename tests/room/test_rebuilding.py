@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fwsync import checkups, rebuilding, runs, state_salvage
-from fwsync.errors import Exit, StateDamaged
+from fwsync.errors import Exit, Halted, StateDamaged
 from fwsync.model import BaseEntry, Mode, Report
 from fwsync.rebuilding import Rebuilt
 from fwsync.state import open_state
@@ -250,6 +250,18 @@ async def test_a_row_that_the_file_here_does_not_bear_out_is_not_believed(
     assert 1 == again.conflicts  # nobody knows by now that only this side has changed
     assert b"mine, edited" in grown(root).values()
     assert b"theirs" == (root / "s1/e/a/x").read_bytes()
+
+
+async def test_an_empty_mount_point_in_the_place_of_the_root_is_given_no_state(
+    flags: dict[str, Any], root: Path
+) -> None:
+    root.rename(root.with_name("away"))
+    root.mkdir()
+
+    with pytest.raises(Halted):
+        await asyncio.to_thread(rebuilding.run, root, "lab/aging", flags)
+
+    assert [] == list(root.iterdir())
 
 
 async def test_a_root_whose_state_is_healthy_may_be_rebuilt_as_well(

@@ -230,6 +230,16 @@ def test_a_directory_without_the_right_to_write_is_only_read(ordinary: Path) -> 
     assert place.folder is None
 
 
+def test_a_root_that_cannot_be_looked_at_is_not_taken_for_one_that_is_only_read(
+    ordinary: Path,
+) -> None:
+    """It may have a state, and a passing error must not have a second one made elsewhere."""
+    (ordinary / "root").mkdir(mode=0o600)
+
+    with pytest.raises(LocalError, match=r"root/\.fwsync: cannot be looked at"):
+        locate(ordinary / "root", "a", env={"HOME": str(ordinary)}, filesystem_of=network())
+
+
 def test_a_read_only_mount_is_only_read(env: Mapping[str, str]) -> None:
     mounted = [
         Path(line.split()[4])

@@ -227,6 +227,27 @@ async def test_two_renames_of_one_file_lose_nothing(server: Ground, hosts: list[
     assert b"x" in (await server.held()).values()
 
 
+async def test_a_container_that_is_made_while_ours_gets_its_label_has_no_twin(
+    server: Ground, hosts: list[Bench]
+) -> None:
+    await agreed(hosts)
+    desk = hosts[0]
+    (desk.root / "s/e/a").rename(desk.root / "s/e/T1")
+    faults = server.sandbox.site.faults
+    match = {"method": "PUT", "path": "/acquisitions/*", "hits": {"nth": 1}}
+    faults.add({"match": match, "action": {"delay_s": 1}})
+
+    async def another_host(_s: float) -> None:  # after all that ours has looked at
+        await server.put({"s/e/T1/theirs.dcm": b"theirs"})
+
+    faults.clock.sleep = another_host
+    await desk.cycle()
+
+    assert [] == await twins(server)
+    await in_step(server, hosts)
+    assert {"s/e/T1/theirs.dcm", "s/e/T1/x.dcm", "s/e/T1/y.dcm", "t"} == set(await server.held())
+
+
 async def test_copies_of_conflicts_stay_where_they_are(server: Ground, hosts: list[Bench]) -> None:
     await agreed(hosts)
     for number, host in enumerate(hosts):

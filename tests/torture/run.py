@@ -372,10 +372,10 @@ def kinds() -> list[Kind]:
         Kind("sync", case_sync, 12),
         Kind("nth", case_nth, 9),
         Kind("power", case_power, 6),
-        Kind("machines", case_machines, 4),
+        Kind("machines", case_machines, 8),
         Kind("fuzz", case_fuzz, len(PURE) + 1),
         Kind("atheris", case_atheris, 3),
-        Kind("mutants", case_mutants, 6),
+        Kind("mutants", case_mutants, 12),
     ]
 
 
