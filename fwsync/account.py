@@ -191,7 +191,11 @@ def _tell_waiting(known: Status) -> None:
         say(f"running     {known.holder}")
     for number, what, then in (
         (sum(_not_waiting(known).values()), "held deletion", ""),
-        (known.conflicts_open, "open conflict", "; `fwsync conflicts` lists, and settles"),
+        (
+            known.conflicts_open,
+            "open conflict",
+            f"; `{show.conflicts_command(known.where)}` lists, and settles",
+        ),
         (len(known.problems), "problem", ""),
         (known.uploads, "begun upload", ""),
     ):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fwsync import roots, saved_plans
+from fwsync import policies, roots, saved_plans
 from fwsync.approving import Approved
 from fwsync.config import Recorded
 from fwsync.errors import UsageError
@@ -52,7 +52,7 @@ async def _run(file: Path, flags: Flags, config: Path | None, progress: Progress
         saved = await in_thread(saved_plans.read, file)
         await in_thread(_check_here, saved)
         told = await in_thread(_settings, saved, flags, config)
-        approved = Approved(saved, flags.get("accept_deletes"))
+        approved = Approved(saved, flags.get("accept_deletes"), _again(file, flags, config))
         made = saved.made
         async with open_session(
             made.mode,
@@ -68,6 +68,12 @@ async def _run(file: Path, flags: Flags, config: Path | None, progress: Progress
             return await recorded_cycle(session, COMMAND, is_part=True)
     finally:
         progress.close()
+
+
+def _again(file: Path, flags: Flags, config: Path | None) -> tuple[str, ...]:
+    """The command as words that can be given again, from wherever."""
+    words = policies.words_of(settings_of(flags, config), flags, config)
+    return (COMMAND, str(file.absolute()), *words)
 
 
 def _settings(saved: SavedPlan, flags: Flags, config: Path | None) -> Recorded:

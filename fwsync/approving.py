@@ -14,7 +14,7 @@ from fwsync.errors import UsageError
 from fwsync.executor import Review
 from fwsync.model import Decision, Problem, RelPath, Verb
 from fwsync.plan import Plan, is_risky
-from fwsync.saved_plans import Item, SavedPlan, item_of
+from fwsync.saved_plans import Item, SavedPlan, item_of, step_of
 from fwsync.state import State, StateThread
 from fwsync.state_paths import Seen
 
@@ -50,10 +50,12 @@ class Approved:
     Args:
         saved: the plan.
         accept: the id that a person consented to; None: nobody did.
+        again: words of the command that would consent, without the id.
     """
 
     saved: SavedPlan
     accept: str | None = None
+    again: tuple[str, ...] = ()
     _met: set[str] = field(default_factory=set)  # of what is beside the files
     _beside: Mapping[str, Item] = field(init=False)
 
@@ -106,12 +108,13 @@ class Approved:
         return reviewed
 
     def _kept(self, state: State, plan: Plan) -> tuple[Plan, list[Problem]]:
-        current = {one.path: one for one in plan.decisions}
-        kept: set[RelPath] = set()
+        current = {step_of(one.path, one.verb.value): one for one in plan.decisions}
+        met: set[tuple[str, bool]] = set()
         left: dict[str, str] = {}
         lost: set[Verb] = set()
         for item in self.saved.decisions:
-            now = current.get(RelPath(item["path"]))
+            step = step_of(item["path"], item["verb"])
+            now = current.get(step)
             why = changed(item, now)
             if now is None:
                 seen = state.glance(RelPath(item["path"]))
@@ -119,10 +122,16 @@ class Approved:
             elif why and _is_agreed(item, now):
                 why = ""
             if not why and now is not None:
-                kept.add(now.path)
+                met.add(step)
             elif why:
                 left[item["path"]] = why
                 lost |= {verb for verb in Verb if verb.value == item["verb"]}
+        unmet = {path for path, _ in current.keys() - met}
+        kept = {one.path for one in plan.decisions if one.path not in unmet}
+        for path, is_rename in met:
+            if path in unmet:  # the one step is nothing without the other
+                left.setdefault(path, "is decided otherwise by now")
+                lost.add(current[path, is_rename].verb)
         for verb in lost & {Verb.RENAME, Verb.RENAME_REMOTE}:
             # They go in one order: one of them may need the name that another one leaves.
             for one in plan.decisions:
@@ -135,21 +144,20 @@ class Approved:
     def _guarded(self, kept: Plan, plan: Plan) -> Plan:
         """With what a guard holds held: the saved plan's, and those of today.
 
-        Consent goes to the plan that a person has seen: the saved one, or the one that was held
-        when it was applied.
+        Consent goes to the plan that a person has seen: the saved one; or, where another guard
+        has objected by now, the one that was held when it was applied.
         """
         consents = self.accept is not None and self.accept in (self.saved.plan_id, plan.plan_id)
         known = {one.name for one in self.saved.guards}
         new = [one for one in plan.held if one.name not in known]
         risky = [one for one in (*kept.carry_out, *kept.waiting) if is_risky(one)]
         if not risky:
-            return replace(kept, held=())
+            return replace(kept, held=(), let_through=())
         if consents and not new:
             together = sorted((*kept.carry_out, *kept.waiting), key=_place_in(plan))
-            return replace(kept, carry_out=tuple(together), waiting=(), held=())
-        if plan.held:
-            return kept
-        if self.saved.guards:
+            let = plan.held or plan.let_through or self.saved.guards
+            return replace(kept, carry_out=tuple(together), waiting=(), held=(), let_through=let)
+        if self.saved.guards and not new:
             safe = tuple(one for one in kept.carry_out if not is_risky(one))
             return replace(
                 kept,
@@ -157,8 +165,9 @@ class Approved:
                 waiting=tuple(risky),
                 held=self.saved.guards,
                 plan_id=self.saved.plan_id,
+                again=self.again,
             )
-        return kept
+        return replace(kept, again=self.again) if plan.held else kept
 
     # -- what is beside them
 
@@ -180,8 +189,8 @@ class Approved:
 
 
 def _place_in(plan: Plan) -> Any:
-    places = {one.path: number for number, one in enumerate(plan.decisions)}
-    return lambda one: places[one.path]
+    places = {(one.path, one.verb): number for number, one in enumerate(plan.decisions)}
+    return lambda one: places[one.path, one.verb]
 
 
 def _only(plan: Plan, kept: set[RelPath], lost: set[Verb]) -> Plan:

@@ -323,7 +323,9 @@ class Landing:
                 self._none([part.decision for part, _ in new], "be put in place", error, landed)
         for part, on_disk in parts:
             if part.decision.local is not None:
-                arrival = renaming.Arrival(part.name, on_disk, part.decision.local.stamp)
+                arrival = renaming.Arrival(
+                    part.name, on_disk, part.decision.local.stamp, copy=part.decision.copy or ""
+                )
                 try:
                     stamp, _ = renaming.publish(self._root_fd, arrival, trash=self._trash)
                 except FwsyncError as error:

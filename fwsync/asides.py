@@ -13,18 +13,36 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from fwsync import localfs
-from fwsync.errors import FileProblem
-from fwsync.model import RelPath, Unknown
+from fwsync.errors import (
+    AuthError,
+    FileProblem,
+    Forbidden,
+    Garbled,
+    LocalError,
+    NotFound,
+    Refused,
+    RemoteError,
+    SourceChanged,
+    Unavailable,
+)
+from fwsync.model import Problem, RelPath, RemoteEntry, Unknown
+from fwsync.ports import Movable
 from fwsync.roots import RESERVED
 from fwsync.state import State, StateThread
 from fwsync.threads import in_thread
 
 #: In such a name.
 ASIDE: Final = ".fwsync-moving-"
+
+#: How often a move is asked for whose answer does not come; a storm of errors is over by then.
+_TRIES: Final = 6
+
+#: What the server answers to a move that it does not make; or nothing that could be understood.
+DOES_NOT: Final = (Forbidden, Refused, NotFound, FileProblem, Garbled)
 
 #: Where they are kept: a setting of the state, and a file below the root.
 _KEPT: Final = "moving_up"
@@ -39,6 +57,13 @@ class Aside:
     aside: RelPath  #: its path now, if it has got it
     to: RelPath  #: where it goes
     back: RelPath  #: where it was
+    #: Places that others leave on their way to where it was: in a ring, one of them is free.
+    further: tuple[RelPath, ...] = ()
+
+    @property
+    def homes(self) -> tuple[RelPath, ...]:
+        """Where it may go, the best first."""
+        return (self.to, self.back, *self.further)
 
 
 def aside_name(path: str) -> RelPath:
@@ -63,6 +88,14 @@ class Asides:
         one = Aside(is_folder, aside, RelPath(to), RelPath(back))
         await self._keep([*await self.all(), one])
 
+    async def follow(self, old: str, new: str) -> None:
+        """Something is about to go from one path to another, where one of these may have been."""
+        kept = await self.all()
+        ring = [one for one in kept if new in (one.back, *one.further)]
+        if ring:
+            longer = {one: replace(one, further=(*one.further, RelPath(old))) for one in ring}
+            await self._keep([longer.get(one, one) for one in kept])
+
     async def end(self, to: str) -> None:
         """It is where it was to go."""
         kept = await self.all()
@@ -77,14 +110,19 @@ class Asides:
         noted = _read(await in_thread(_noted, self._root_fd))
         return list(dict.fromkeys((*kept, *noted)))
 
-    async def unknown(self) -> list[Unknown]:
-        """Paths of which a listing says nothing that holds, as long as they have such a name."""
+    async def unknown(self, problems: Sequence[Problem] = ()) -> list[Unknown]:
+        """Paths of which a listing says nothing that holds, as long as they have such a name.
+
+        Args:
+            problems: what :func:`finish_moves` has just said.
+        """
         why = "has another name on the server for a moment: a run was ended there"
         hint = "the next `fwsync sync` or `push` from here gives it its name"
+        told = {one.path: (one.message, one.hint) for one in problems}
         return [
-            Unknown(path, why, hint=hint)
+            Unknown(path, *_told(path, one, told.get(one.aside, (why, hint)), why))
             for one in await self.all()
-            for path in (one.aside, one.to, one.back)
+            for path in (one.aside, *one.homes)
         ]
 
     async def _keep(self, kept: Sequence[Aside]) -> None:
@@ -95,12 +133,24 @@ class Asides:
             await in_thread(_note, self._root_fd, text)
 
 
+def _told(path: RelPath, one: Aside, said: tuple[str, str], why: str) -> tuple[str, bool, str]:
+    """Why a path of it is not known, as an :class:`Unknown` has it."""
+    message, hint = said
+    return (message if path == one.aside else why), False, hint
+
+
 def _read(text: str) -> list[Aside]:
     """What a text of ours says; what is none says nothing."""
     try:
         told: Any = json.loads(text)
         return [
-            Aside(one["is_folder"] is True, *(RelPath(one[key]) for key in ("aside", "to", "back")))
+            Aside(
+                one["is_folder"] is True,
+                RelPath(one["aside"]),
+                RelPath(one["to"]),
+                RelPath(one["back"]),
+                tuple(map(RelPath, one.get("further", ()))),
+            )
             for one in told
             if ASIDE in one["aside"]
         ]
@@ -139,3 +189,84 @@ def _note(root_fd: int, text: str | None) -> None:
             os.fsync(folder_fd)
     except OSError as error:
         raise localfs.local_problem(f"{RESERVED}/{_FILE}", "cannot be written", error) from None
+
+
+# ------------------------------------------------------------------------ home again
+
+
+async def finish_moves(remote: Movable, asides: Asides) -> list[Problem]:
+    """Give all that a run has left under a name for a moment its new path, or its old one.
+
+    Args:
+        remote: where they are.
+        asides: of the root.
+
+    Returns:
+        What could be given neither, as both are taken.
+
+    Raises:
+        AuthError, LocalError, Unavailable: the server could not be asked.
+    """
+    problems = []
+    for one in await asides.all():
+        path, targets = one.aside, one.homes
+        try:
+            if not await _bring_home(remote, one.is_folder, path, targets):
+                why = f"was called so on its way, and {targets[0]!r} and {targets[1]!r} are taken"
+                problems.append(Problem(path, why, "rename it on the server"))
+                continue
+        except (AuthError, LocalError, Unavailable):
+            raise
+        except (RemoteError, FileProblem) as error:
+            problems.append(Problem.of(path, error))
+            continue
+        await asides.end(one.to)
+    return problems
+
+
+async def moved(remote: Movable, entry: RemoteEntry, to: RelPath) -> RemoteEntry:
+    """Move a file, again where the answer was lost; it is looked for before it is asked again.
+
+    Raises:
+        RemoteError, FileProblem: as :meth:`Movable.move`.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return await remote.move(entry, to)
+        except Unavailable:
+            there = await _look_after(remote, to)  # it may have moved, and we have not heard
+            if there is not None and there.file_id == entry.file_id:
+                return there
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _look_after(remote: Movable, to: RelPath) -> RemoteEntry | None:
+    """What is there after a move that may have been made.
+
+    Raises:
+        SourceChanged: that was refused, which says nothing of the move.
+    """
+    try:
+        return await remote.look(to)
+    except DOES_NOT as error:
+        raise SourceChanged(f"{to}: may have moved on the server: {error}") from error
+
+
+async def _bring_home(
+    remote: Movable, is_folder: bool, path: RelPath, targets: Sequence[RelPath]
+) -> bool:
+    """False: none of its paths is free. What is not there any more needs none."""
+    for target in targets:
+        if is_folder:
+            if await remote.move_folder(path, target) or not await remote.has_folder(path):
+                return True
+            continue
+        entry = await remote.look(path)
+        if entry is None:
+            return True
+        if await remote.look(target) is None:
+            await moved(remote, entry, target)
+            return True
+    return False

@@ -6,17 +6,17 @@ Its rule: it only looks, and goes on when something is wrong; each finding says 
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
 
 from fwsync import conflicts, known_roots, localfs, locks, roots, state_salvage, whereabouts
 from fwsync.config import Settings, environment
-from fwsync.errors import Exit, Forbidden, FwsyncError, LocalError, StateTooNew
+from fwsync.errors import Exit, Forbidden, FwsyncError, Halted, LocalError, StateTooNew
 from fwsync.filesystems import filesystem_of
 from fwsync.held_state import check_known_root, copy_state
 from fwsync.keys import FoundKey, find_key
@@ -27,8 +27,6 @@ from fwsync.scopes import PROJECT_ID, PROJECT_NAME
 from fwsync.sessions import Flags, open_api, settings_of
 from fwsync.state import open_state
 from fwsync.threads import in_thread
-
-REBUILD: Final = "`fwsync doctor DIR --rebuild` sets the state aside and makes it anew, by content"
 
 
 class Grade(StrEnum):
@@ -87,15 +85,24 @@ def run(
         UsageError: it is no folder, or no one state of it is meant.
     """
     settings = settings_of(flags, config)
+    told = progress or NoProgress()
+    try:
+        return _looked(folder, target, settings, told)
+    finally:
+        told.close()
+
+
+def _looked(folder: Path, target: str | None, settings: Settings, progress: Progress) -> Checkup:
+    try:
+        known_roots.check(folder, environment())
+    except Halted as error:  # what else is there is not what a run would work with
+        wrong = Finding("root", Grade.BAD, error.message, error.hint)
+        return Checkup(folder, (wrong, *drive(_remote(None, settings, progress))))
     root = roots.prepare_root(folder)
     place = whereabouts.locate(
         root, target or settings.project, state_option=settings.state, env=environment()
     )
-    told = progress or NoProgress()
-    try:
-        return Checkup(root, (*_local(place), *drive(_remote(place, settings, told))))
-    finally:
-        told.close()
+    return Checkup(root, (*_local(place), *drive(_remote(place, settings, progress))))
 
 
 def _local(place: roots.Place) -> Iterator[Finding]:
@@ -110,7 +117,6 @@ def _local(place: roots.Place) -> Iterator[Finding]:
 
 def _root(place: roots.Place) -> Iterator[Finding]:
     try:
-        known_roots.check(place.root, environment())
         check_known_root(place)
     except FwsyncError as error:
         yield Finding("root", Grade.BAD, error.message, error.hint)
@@ -139,7 +145,7 @@ def _state(place: roots.Place) -> Iterator[Finding]:
             "state",
             grade,
             f"{file}: there is no state file; the next run makes one, and compares contents",
-            REBUILD if grade is Grade.DOUBTFUL else "",
+            _rebuild(place) if grade is Grade.DOUBTFUL else "",
         )
         return
     try:
@@ -148,13 +154,13 @@ def _state(place: roots.Place) -> Iterator[Finding]:
         yield Finding("state", Grade.BAD, error.message, error.hint)
         return
     except LocalError as error:
-        yield Finding("state", Grade.BAD, error.message, REBUILD)
+        yield Finding("state", Grade.BAD, error.message, _rebuild(place))
         yield from _backups(file)
         return
     wrong = state_salvage.examine(file)
     if wrong:
         more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        yield Finding("state", Grade.BAD, f"{file}: {wrong[0]}{more}", REBUILD)
+        yield Finding("state", Grade.BAD, f"{file}: {wrong[0]}{more}", _rebuild(place))
         yield from _backups(file)
         return
     yield Finding("state", Grade.GOOD, f"{file}: whole, {told.text}")
@@ -171,6 +177,11 @@ def _state(place: roots.Place) -> Iterator[Finding]:
             "the clock of this machine is behind the time of the last run",
             "set it right; times are shown wrongly until then, and nothing is decided by them",
         )
+
+
+def _rebuild(place: roots.Place) -> str:
+    root = shlex.quote(str(place.root))
+    return f"`fwsync doctor {root} --rebuild` sets the state aside and makes it anew, by content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +284,10 @@ def _size_of(folder: Path) -> tuple[int, int]:
 # ------------------------------------------------------------------------- key and server
 
 
-async def _remote(place: roots.Place, settings: Settings, progress: Progress) -> list[Finding]:
+async def _remote(
+    place: roots.Place | None, settings: Settings, progress: Progress
+) -> list[Finding]:
+    """Key and server; and the project, where the root is there."""
     try:
         found = await in_thread(_key, settings)
     except FwsyncError as error:
@@ -286,7 +300,7 @@ async def _remote(place: roots.Place, settings: Settings, progress: Progress) ->
             site: Connection = await Door(api).open()
             who = await site.check_login()
             findings.append(Finding("server", Grade.GOOD, f"{found.key.site} answers to {who.id}"))
-            project_id = await in_thread(_project_of, place)
+            project_id = "" if place is None else await in_thread(_project_of, place)
             if project_id not in ("", whereabouts.WHOLE_SITE):
                 findings.append(await _project(site, project_id))
     except FwsyncError as error:

@@ -55,7 +55,7 @@ def history(
     path: _Named,
     last: Annotated[
         int,
-        typer.Option("--last", min=0, metavar="N", help="Only the latest N events; 0 for all."),
+        typer.Option("--last", min=1, metavar="N", help="Only the latest N events, 1 or more."),
     ] = 50,
     state: StateFile = None,
     config: Config = None,
@@ -122,7 +122,12 @@ def keep_both(
     paths: _Conflicting,
     name: Annotated[
         str,
-        typer.Option("--as", metavar="NAME", help="What yours is called; as it is by default."),
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="What yours is called, beside the file; or a path, from where you are. "
+            "As it is by default.",
+        ),
     ] = "",
     all_: _All = False,
     project: _Project = None,

@@ -82,6 +82,8 @@ class _Origin(NamedTuple):
 #: Places that speak of one run, and not of all.
 _LINE, _CALL = "the command line", "the call"
 
+_ENV = "the environment"
+
 _PLAN = "the saved plan"
 
 
@@ -92,6 +94,7 @@ class Origins:
     by_name: Mapping[str, _Origin] = field(default_factory=dict, compare=False)
     in_flags: bool = field(default=False, compare=False)  #: whoever reads it writes flags
     given: Mapping[str, object] = field(default_factory=dict, compare=False)  #: as it was written
+    file: Path | None = field(default=None, compare=False)  #: found only from here, or named
 
 
 class Profile(BaseModel):
@@ -197,7 +200,7 @@ class Settings(BaseSettings, PlaceKeys, SelectionKeys):
     form: FormBy = Field(FormBy.LABEL, description="one of " + ", ".join(FormBy))
     bwlimit: Annotated[Timetable, BeforeValidator(parse_timetable)] | None = Field(
         None,
-        description='bytes a second, from 1k up, "off", or when which holds: "10M", '
+        description='bytes a second, from 1k up, "off" or 0, or when which holds: "10M", '
         '"08:00,1M 18:00,off", "Mon-00:00,512k Sat-08:00,off"',
     )
     max_transfer: Size | None = Field(None, gt=0, description=f"{SIZE}, and not 0")
@@ -206,8 +209,8 @@ class Settings(BaseSettings, PlaceKeys, SelectionKeys):
     state: Path | None = Field(None, description="a path for the state file")
     audit_log: Path | None = Field(None, description="a file that ends in .csv or .jsonl")
     settle_max_s: Duration | None = Field(None, description=DURATION)  # None: hold without limit
-    rescan_s: Duration = Field(600.0, description=DURATION)
-    poll_s: Duration = Field(60.0, description=DURATION)
+    rescan_s: Duration = Field(600.0, gt=0, description=f"{DURATION}, and not 0")
+    poll_s: Duration = Field(60.0, gt=0, description=f"{DURATION}, and not 0")
     profiles: dict[str, Profile] = Field(
         default_factory=dict, description="tables with root and project"
     )
@@ -243,6 +246,22 @@ class Settings(BaseSettings, PlaceKeys, SelectionKeys):
         if origin is not None:
             return origin.key
         return flag_of(name) if self._origins.in_flags else name.removesuffix("_s")
+
+    @property
+    def in_environment(self) -> Mapping[str, object]:
+        """What was set by variables and nothing has overridden, by the names of the fields."""
+        found = {}
+        for name, origin in self._origins.by_name.items():
+            if origin.place == _ENV:
+                value = getattr(self, name)
+                is_plain = isinstance(value, (bool, tuple, Mapping))
+                found[name] = value if is_plain else self.given[name]
+        return found
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file, if it is one that is found only from here or by a variable."""
+        return self._origins.file
 
     def is_for_this_run(self, name: str) -> bool:
         """True if it was given as a flag or an argument, so that it is to have an effect now."""
@@ -319,7 +338,9 @@ def load_settings(
     except ValidationError as error:
         raise _usage_error(error, origins) from None
     given = {name: value for layer in layers for name, value in layer.items()}
-    settings._origins = Origins(origins, not isinstance(flags, Arguments), given)
+    file = None if isinstance(flags, Recorded) else _find_file(config_file, env, cwd)
+    own = file if file and (config_file or env.get("FWSYNC_CONFIG") or file.parent == cwd) else None
+    settings._origins = Origins(origins, not isinstance(flags, Arguments), given, own)
     return settings
 
 
@@ -385,7 +406,7 @@ def _from_environment(
             continue
         if text.strip():
             key = name.removeprefix(PREFIX).lower()
-            _take(values, key, text, _Origin(name, "the environment"), origins, cwd, env)
+            _take(values, key, text, _Origin(name, _ENV), origins, cwd, env)
     return values
 
 

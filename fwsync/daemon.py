@@ -350,8 +350,10 @@ class Daemon:
         moved = [
             (report.uploaded, "sent"),
             (report.downloaded, "fetched"),
+            (report.renamed, "renamed"),
             (report.deleted, "deleted"),
             (report.adopted, "there already"),
+            (report.held, "held deletion" if report.held == 1 else "held deletions"),
         ]
         did = ", ".join(f"{number:,} {what}" for number, what in moved if number)
         if did:
@@ -364,7 +366,7 @@ class Daemon:
             )
         self._told_hold = (report.halted, report.plan_id)
         if report.conflicts_open > self.total.conflicts_open:
-            self._progress.note(show.conflicts_wait(report))
+            self._progress.note(show.conflicts_wait(report.conflicts_open, report.where))
         _add(self.total, report)
 
 
@@ -388,6 +390,6 @@ def _add(total: Report, one: Report) -> None:
     for name in (
         "root", "remote", "skipped", "conflicts", "requests", "seconds", "peak_memory", "files",
         "halted", "guards", "waiting", "plan_id", "deferred", "difference_list", "problem_list",
-        "conflict_list", "conflicts_open", "notes",
+        "conflict_list", "conflicts_open", "notes", "where",
     ):  # fmt: skip
         setattr(total, name, getattr(one, name))

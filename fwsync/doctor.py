@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fwsync import checkups, rebuilding, show
 from fwsync.checkups import Checkup, Grade
@@ -14,6 +14,25 @@ from fwsync.progress import JsonLines, plural, printable, problem_fields, say
 from fwsync.rebuilding import Rebuilt
 
 _SIGNS = {Grade.GOOD: "ok", Grade.DOUBTFUL: "look", Grade.BAD: "wrong"}
+
+#: What the tables of a state hold, for people; the others are made anew by the next look.
+PARTS_OF_A_STATE: Final = {
+    "setting": "which project it is of, and what guards hold",
+    "base": "what both sides agreed on, which was compared anew",
+    "base_source": "which files packs were made of",
+    "conflict": "open conflicts (their copies stay)",
+    "standoff": "conflicts that were left as they are",
+    "event": "the history of files",
+    "run": "earlier runs",
+    "problem": "problems of the last run",
+    "upload": "uploads that were begun",
+    "upload_part": "parts of uploads that were begun",
+    "alias": "names that the server has altered",
+    "given_name": "names that were given to namesakes",
+    "uid_label": "labels that were given to series",
+    "told_place": "places that the server has told",
+    "extra": "what was written here beside your files",
+}
 
 #: How many paths that differ a person is shown.
 _SAMPLE = 10
@@ -113,7 +132,7 @@ def _tell(done: Rebuilt) -> None:
     if done.kept is not None:
         say(f"kept: the old state is {done.kept}; remove it when all is well")
     if done.saved.lost:
-        lost = ", ".join(done.saved.lost)
+        lost = "; ".join(PARTS_OF_A_STATE.get(one, one) for one in done.saved.lost)
         say(f"note: not all could be read of it: {lost}")
     counts = [
         (done.agreed, "in step"),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fwsync import conflicts, dataset, extras_noted, holds, leftovers, resolutions, roots, scanner
-from fwsync.asides import Asides
+from fwsync.asides import Asides, finish_moves
 from fwsync.comparing import Comparer, kept_while_unseen
 from fwsync.errors import (
     Halted,
@@ -34,11 +34,12 @@ from fwsync.model import (
     Problem,
     RelPath,
     Report,
+    SeenRow,
     Unknown,
     Verb,
 )
-from fwsync.moving import with_moves
-from fwsync.moving_up import finish_moves, with_moves_up
+from fwsync.moving import Following
+from fwsync.moving_up import with_moves_up
 from fwsync.out_of_scope import keeping, meet_anew
 from fwsync.placing import Placer, Placing
 from fwsync.plan import Plan, make_plan
@@ -124,6 +125,8 @@ class Engine:
         self._made = Plan(())  # the last plan, before others have had their say
         self._seen_ns = 0  # when the scan began: what is of age is so for a whole cycle
         self._left_out = LeftOut(self._filters, policy.rules.mode, progress.note)
+        self._asides = Asides(state, root_fd)
+        self._not_home: list[Problem] = []  #: what still has a name for a moment, and why
         self._told_missed: tuple[Missed, ...] = ()
         self._told_unfinished: frozenset[Problem] = frozenset()
         self._unsettled: frozenset[tuple[RelPath, object]] = frozenset()
@@ -139,8 +142,7 @@ class Engine:
         if self._was_cut:
             await self._finish_packs()
         if isinstance(self._writer, Movable):
-            for problem in await finish_moves(self._writer, Asides(self._state, self._root_fd)):
-                self._progress.note(f"{problem.path}: {problem.message}")
+            self._not_home = await finish_moves(self._writer, self._asides)
         view = await self.look(settle)
         self._acting = self._was_cut = True
         held = holds.remaining(self._made, view.plan)
@@ -152,16 +154,19 @@ class Engine:
                 self._agreed,
                 is_whole=not view.unlisted,
                 options=self._policy.options,
+                accept=self._policy.accept,
             )
         )
         try:
             report = await self.carry_out(view)
             await self._mark_server(view)
             await self._describe(report)
+            await self._state.call(resolutions.go_along, self._root_fd, self._followed(view.plan))
             edited = await self._state.call(
                 lambda state: resolutions.close_gone(state, self._root_fd, is_held=bool(held.held))
             )
             report.difference_list += edited
+            report.skipped += len(edited)
             if goes_on:
                 await self._see_what_came(report)
                 self._unsettled = await self._state.call(self._news, view.local_unknown)
@@ -170,6 +175,16 @@ class Engine:
             self._acting = False
         report.seconds = time.monotonic() - started
         return report
+
+    def _followed(self, plan: Plan) -> dict[RelPath, RelPath]:
+        """The files that were renamed here as they were on the server: old paths and new ones."""
+        return {
+            one.base.path: one.path
+            for one in plan.carry_out
+            if one.verb is Verb.RENAME
+            and one.base is not None
+            and one.path in self._executor.moved.now
+        }
 
     async def _finish_packs(self) -> None:
         """Put in place what the cycle before had begun to, as where the disk was full."""
@@ -360,11 +375,9 @@ class Engine:
             )
         self._made = plan
         plan, objections = await self._policy.review(plan)
-        if plan.held and self._policy.accept:
-            self._progress.note(
-                f"--accept-deletes {self._policy.accept}: is not the id of this plan, which is "
-                f"{plan.plan_id}; an id goes with exactly what would be deleted or overwritten"
-            )
+        accept = self._policy.accept
+        if accept is not None and (said := holds.about_consent(plan, accept)):
+            self._progress.note(said)
         retimed = await self._state.call(lambda state: state.numbers.take_retimed())
         if said := all_times_shifted(retimed, self._agreed):
             self._progress.note(said)
@@ -422,15 +435,15 @@ class Engine:
     def _scan(self, state: State) -> ScanSummary:
         return state.take_scan(self._walk(state))
 
-    def _walk(self, state: State) -> Iterator[LocalEntry | Unknown]:
+    def _walk(self, state: State) -> Iterator[SeenRow | Unknown]:
         follow = self._policy.follow_links
         self._seen_ns = time.time_ns()
-        walked = scanner.walk(self._root_fd, ignore=self._filters, follow=follow)
+        walked = scanner.walk_rows(self._root_fd, ignore=self._filters, follow=follow)
         return state.extras.scanned.pass_over(walked, extras_noted.noted(self._root_fd))
 
     async def _list(self) -> Listed:
         listed = await take_listing(self._state, self._reader, self._filters)
-        listed.unknown += await Asides(self._state, self._root_fd).unknown()
+        listed.unknown += await self._asides.unknown(self._not_home)
         return listed
 
     async def _hash_what_must_be_compared(self, unknown: Set[RelPath]) -> list[Unknown]:
@@ -461,14 +474,14 @@ class Engine:
             in_scope=in_scope,
             choices=state.standoffs.choices(),
         )
-        decisions = with_moves(
+        following = Following(
             state,
-            decisions,
             rules=rules,
             unknown=(local, remote),
             in_scope=in_scope,
             selects=self._policy.reach is not None,
         )
+        decisions = following.with_moves(decisions)
         if isinstance(self._reader, Movable):
             decisions = with_moves_up(
                 state,
@@ -479,6 +492,7 @@ class Engine:
                 selects=self._policy.reach is not None,
                 waits=self._waits,
             )
+        decisions = following.with_new_files(decisions)
         decisions = kept_while_unseen(state, decisions, self._unseen)
         decisions = keeping(decisions, self._root, self._root_fd, self._filters)
         decisions = left.adopted(decisions) if left is not None else decisions

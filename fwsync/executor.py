@@ -43,7 +43,7 @@ from fwsync.model import (
     Verb,
 )
 from fwsync.moving import Moved, Mover
-from fwsync.moving_up import CarriedUp, MoverUp
+from fwsync.moving_up import CarriedUp, MoverUp, nothing_begun
 from fwsync.pieces import forget_stale
 from fwsync.plan import DeleteLimits, Plan
 from fwsync.ports import Movable, Remote, RemoteReader
@@ -192,7 +192,7 @@ class Executor:
         self._trash = TRASH  # with the time, once there is a plan to carry out
         self._pulse = _Pulse()
         self._asides = Asides(state, root_fd)
-        self._moved = Moved()  # what this plan has renamed here
+        self.moved = Moved()  # what this plan has renamed here
         self._space = Space(root_fd, PARTS)
         self._unpacked: list[RelPath] = []  # packs of this plan that came down
         self.newest_ns = 0  #: what the server says of the newest file that the last plan sent
@@ -227,7 +227,7 @@ class Executor:
         try:
             transfers = await self._rename(plan, transfers, recorder)
             carried = await self._rename_there(plan, recorder)
-            transfers += self._within_limit(carried.transfers(), report, after=transfers)
+            transfers = self._within_limit(carried.transfers(transfers), report)
             late = await self._transfer(transfers, recorder)
             _leave(report, late, "--max-duration")
             await in_thread(self._check_root)
@@ -287,7 +287,7 @@ class Executor:
         await in_thread(self._check_root)
         where = _unfiltered(self._policy.where, self._policy.ignore)
         mover = Mover(self._root_fd, trash=self._trash, where=where)
-        self._moved = mover.moved
+        self.moved = mover.moved
         async for outcomes in mover.carry_out(renames):
             await recorder.add(outcomes)
             if self.stopping:
@@ -297,28 +297,29 @@ class Executor:
 
     async def _rename_there(self, plan: Plan, recorder: Recorder) -> CarriedUp:
         """Carry up what moved here."""
-        if not any(one.verb is Verb.RENAME_REMOTE for one in plan.carry_out):
+        # What was renamed here as well is as it is since then; or it was not, and stays there.
+        steps = [] if self.stopping else self.moved.transfers(plan.carry_out)
+        if not any(one.verb is Verb.RENAME_REMOTE for one in steps):
+            if not self.stopping and not plan.waiting:
+                await nothing_begun(self._state, self._asides)
             return CarriedUp()
         assert isinstance(self._writer, Movable), "a rename there without a way to make it"
         await in_thread(self._check_root)
         await recorder.flush()  # what is held is known to the state
         is_in = (self._policy.ignore or Filters()).is_in
         mover = MoverUp(self._writer, self._state, self._asides, self._policy.rules, is_in)
-        async for outcomes in mover.carry_out(plan.carry_out):
+        async for outcomes in mover.carry_out(steps):
             await recorder.add(outcomes)
             if self.stopping:
                 break
         await recorder.flush()
         return mover.carried
 
-    def _within_limit(
-        self, decisions: Sequence[Decision], report: Report, *, after: Sequence[Decision] = ()
-    ) -> list[Decision]:
-        """The transfers that this run may begin, after others; the rest is noted as left."""
+    def _within_limit(self, decisions: Sequence[Decision], report: Report) -> list[Decision]:
+        """The transfers that this run may begin; the rest is noted as left."""
         if self._policy.most_bytes is None:
             return [*decisions]
-        room = self._policy.most_bytes - sum(one.size for one in after)
-        begun, left = within(decisions, room)
+        begun, left = within(decisions, self._policy.most_bytes)
         _leave(report, len(left), "--max-transfer")
         return begun
 
@@ -446,9 +447,9 @@ class Executor:
         The copy is recorded before it is made: one that nobody knows of would be sent up
         as a new file after a crash.
         """
-        local = self._moved.now.get(decision.path, decision.local)
+        local = self.moved.now.get(decision.path, decision.local)
         assert local is not None, f"{decision.path}: a conflict without a local file"
-        if decision.path in self._moved.failed:
+        if decision.path in self.moved.failed:
             return
         if not keeps_both(decision, self._policy.rules):
             await recorder.add([Outcome(decision)])
@@ -464,7 +465,8 @@ class Executor:
             problem = Problem.of(decision.path, error)
             await recorder.add([Outcome(decision, problem=problem)])
             return
-        fetch = replace(decision, verb=Verb.DOWNLOAD, local=replace(local, stamp=stamp))
+        seen = replace(local, stamp=stamp)
+        fetch = replace(decision, verb=Verb.DOWNLOAD, local=seen, copy=copy)
         await recorder.add(await self._carriers()[Verb.DOWNLOAD]([fetch]))
         if self._space.full is not None:
             raise self._space.full

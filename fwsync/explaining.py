@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,10 @@ from fwsync import below_root, conflicts, localfs, policies
 from fwsync.as_agreed import as_agreed
 from fwsync.below_root import Named
 from fwsync.engine import Engine
-from fwsync.errors import AuthError, FileProblem, RemoteError
-from fwsync.executor import View
+from fwsync.errors import AuthError, FileProblem, Forbidden, RemoteError
+from fwsync.executor import Review, View
 from fwsync.filters import IGNORE_FILE, LeftOutBy
+from fwsync.grounds import LetsAllThrough
 from fwsync.held_state import state_copy
 from fwsync.layout import Unmappable
 from fwsync.localfs import disk_errors
@@ -34,10 +36,12 @@ from fwsync.model import (
     RelPath,
     RemoteEntry,
     Stamp,
+    Verb,
 )
 from fwsync.moves import Move
 from fwsync.placements import layout_of, placement_of, read_layout
 from fwsync.placing import Placer
+from fwsync.plan import Plan, without
 from fwsync.progress import NoProgress
 from fwsync.reconcile import Rules, Scopes, judge, keeps_both, local_delta, remote_delta
 from fwsync.roots import RESERVED
@@ -89,10 +93,12 @@ class Explained:
     problem: OpenProblem | None = None  #: as the last run has left it
     conflict: OpenConflict | None = None
     standoff: Standoff | None = None
+    is_left: bool = False  #: the next run leaves it all the same, and says why
     with_deletes: Decision | None = None  #: what would be decided where deletions are passed on
     keeps_both: bool = False  #: of a conflict: it ends with both files here
     policy: ConflictPolicy = ConflictPolicy.KEEP_BOTH  #: of the run, for conflicts
     counts: Mapping[str, int] = field(default_factory=dict)  #: of a folder
+    waiting: Mapping[Verb, int] = field(default_factory=dict)  #: of a folder: what a guard holds
     unsettled_s: float = 0.0  #: a watch waits for so long at least; 0: it does not
     extra: str = ""  #: what kind of extra it is
 
@@ -153,13 +159,29 @@ async def _explain(
         try:
             async with open_session(
                 told.mode, one.root, asked.project, flags, config,
-                progress=NoProgress(), only_look=True, command="explain",
+                progress=NoProgress(), only_look=True, command="explain", approval=_Refused(),
             ) as session:  # fmt: skip
                 return await _look(one, told, session.engine, session.state)
         except (RemoteError, AuthError) as error:
             told.asked, told.not_asked = False, error.message
     async with _offline(one, told, flags) as (engine, state):
         return await _look(one, told, engine, state)
+
+
+class _Refused(LetsAllThrough):
+    """Looks on where the key may not write: what would be sent is a problem of the run."""
+
+    def over(self, review: Review, state: StateThread) -> Review:
+        """A review that refuses nothing as a whole."""
+
+        async def reviewed(plan: Plan) -> tuple[Plan, list[Problem]]:
+            try:
+                return await review(plan)
+            except Forbidden as error:
+                sent = {one.path for one in plan.carry_out if one.verb is Verb.UPLOAD}
+                return without(plan, sent), [Problem.of(path, error) for path in sorted(sent)]
+
+        return reviewed
 
 
 @asynccontextmanager
@@ -198,6 +220,9 @@ async def _offline(
 async def _look(one: Named, told: Explained, engine: Engine, state: StateThread) -> Explained:
     view = await engine.look()
     await state.call(_tell, told, engine, view, one.settings.settle_s)
+    if told.kind == "nowhere" and await in_thread(_is_folder, one):
+        told.kind = "folder"  # an empty one, or one that takes no part
+        await state.call(_tell_folder, told, engine, view)
     _find_left_out(one, told, engine)
     if told.local is None and told.kind in ("file", "nowhere"):
         told.on_disk = await in_thread(_on_disk, one)
@@ -270,6 +295,10 @@ def _tell_folder(state: State, told: Explained, engine: Engine, view: View) -> N
     for decision in (*view.plan.carry_out, *view.plan.waiting):
         if decision.path.startswith(inside):
             counts[decision.verb.value] = counts.get(decision.verb.value, 0) + 1
+    waiting = [one.verb for one in view.plan.waiting if one.path.startswith(inside)]
+    if waiting:
+        told.waiting = Counter(waiting)
+        told.guards, told.plan_id = _guards_of(view)
     counts["problems"] = sum(one.path.startswith(inside) for one in view.problems)
     told.counts = counts
     place = engine.layout.address_of(RelPath(f"{inside}x"))
@@ -277,6 +306,11 @@ def _tell_folder(state: State, told: Explained, engine: Engine, view: View) -> N
         told.no_place = place.reason
     else:
         told.labels = place.labels
+
+
+def _guards_of(view: View) -> tuple[tuple[str, ...], str]:
+    """Why the plan has to wait, and what consents to it."""
+    return tuple(one.reason for one in view.plan.held), view.plan.plan_id
 
 
 def _why_unseen(view: View, told: Explained) -> str:
@@ -297,7 +331,7 @@ def _find_decision(state: State, told: Explained, engine: Engine, view: View) ->
             told.decision = decision
             break
     if any(one is told.decision for one in plan.waiting):
-        told.guards, told.plan_id = tuple(one.reason for one in plan.held), plan.plan_id
+        told.guards, told.plan_id = _guards_of(view)
     nothing = told.local is None and told.remote_entry is None and told.base is None
     if told.kind != "file" or nothing:
         return
@@ -311,6 +345,7 @@ def _find_decision(state: State, told: Explained, engine: Engine, view: View) ->
     if told.decision is None and not told.unseen:
         told.out_of_bounds = engine.policy.bounds.leave_out(judged, time.time_ns())
         told.decision = judged
+        told.is_left = bool(told.told) and judged.verb is Verb.UPLOAD
     told.policy = rules.conflict
     told.keeps_both = told.decision is not None and keeps_both(told.decision, rules)
     deleting = by_table(replace(rules, delete_up=True, delete_down=True))
@@ -331,10 +366,13 @@ def _find_unsettled(state: State, told: Explained, settle_s: float) -> None:
 def _find_left_out(one: Named, told: Explained, engine: Engine) -> None:
     """The pattern that leaves it out, and where that stands."""
     filters = engine.policy.ignore
-    if filters is None or told.kind in ("folder", "copy", "extra"):
+    if filters is None or told.kind in ("copy", "extra"):
         return
-    for path in (*told.here, told.path):
-        told.left_out = told.left_out or filters.why_out(path)
+    if told.kind == "folder":
+        told.left_out = filters.why_folder_out(told.path)
+    else:
+        for path in (*told.here, told.path):
+            told.left_out = told.left_out or filters.why_out(path)
     why = told.left_out
     if why is None:
         return
@@ -356,6 +394,15 @@ def _on_disk(one: Named) -> Stamp | None:
             return localfs.look(root_fd, one.path) if one.path else None
         except FileProblem:
             return None
+
+
+def _is_folder(one: Named) -> bool:
+    with localfs.root_descriptor(one.root) as root_fd:
+        try:
+            with localfs.folder(root_fd, one.path):
+                return True
+        except OSError:
+            return False
 
 
 def _of_settings(one: Named, why: LeftOutBy) -> str:

@@ -172,11 +172,16 @@ class Filters:
 
     def why_out(self, path: str) -> LeftOutBy | None:
         """What leaves a file out, if anything does; asked as :meth:`is_in` is, which agrees."""
-        above = [path[:end] for end, character in enumerate(path) if character == "/"]
-        for folder in above:
-            if self(folder, True):
+        above = self.why_folder_out(path.rpartition("/")[0])
+        return above or (self._why(path, path) if self(path, False) else None)
+
+    def why_folder_out(self, path: str) -> LeftOutBy | None:
+        """What leaves a whole folder out, if anything does; the root itself never is."""
+        ends = [end for end, character in enumerate(path) if character == "/"]
+        for folder in [*(path[:end] for end in ends), path]:
+            if folder and self(folder, True):
                 return self._why(folder, f"{folder}/")
-        return self._why(path, path) if self(path, False) else None
+        return None
 
     def _why(self, path: str, subject: str) -> LeftOutBy:
         """Which pattern it is that leaves this very path out."""

@@ -75,7 +75,7 @@ class Approval(Protocol):
         ...
 
 
-class _Approving:
+class LetsAllThrough:
     """Lets all of every plan through."""
 
     def check_site(self, origin: str) -> None:
@@ -90,7 +90,7 @@ class _Approving:
         return review
 
 
-ALL: Final = _Approving()
+ALL: Final = LetsAllThrough()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,8 @@ async def stand(
     scope = await scopes.named_scope(
         door, settings, target, pretend=only_look, may_create=may_create
     )
+    if scope is not None and (said := scopes.made(scope)):
+        progress.note(said)
     selection = await _choose(door, settings, scope, below)
     await extras_asked.check_extras(door, settings, told, mode)
     await _check_audit_log(settings, folder)

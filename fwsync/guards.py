@@ -110,10 +110,13 @@ def is_risky(decision: Decision) -> bool:
 
     A conflict is one of them, as settling it replaces the file of that name; so are HOLD
     and FORGET, which write down a deletion that may be an accident. A rename is one, as it
-    may replace, and as others may have to go before it.
+    may replace, and as others may have to go before it; but not that of a new file, which only
+    goes along with its folder: it is to be sent.
     """
     if decision.verb in {Verb.NOTHING, Verb.ADOPT, Verb.REPORT}:
         return False
+    if decision.verb is Verb.RENAME and decision.base is None:
+        return decision.replaces is not None
     return not is_addition(decision)
 
 

@@ -50,7 +50,9 @@ async def own_state(
     if not is_new:
         await asyncio.to_thread(check_known_root, place)
     with locks.RootLock(place, command=f"fwsync {command}"):
-        root_id = roots.prepare_place(place)
+        root_id = roots.prepare_place(
+            place, partial(known_roots.announce, place.record, place.root)
+        )
         known_roots.remember(place.record, place.root, root_id)
         whereabouts.restore_work_copy(place)
         opener = partial(

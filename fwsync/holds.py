@@ -14,7 +14,7 @@ from typing import Any
 
 from fwsync.guards import Before, DeleteLimits, GuardFacts, ServerTimes
 from fwsync.model import Decision, Mode, Verb
-from fwsync.plan import Plan
+from fwsync.plan import Plan, id_of
 from fwsync.state import State
 
 #: Settings that a state keeps.
@@ -42,6 +42,7 @@ class Hold:
     others: int = 0  #: renames, and deletions that would only be written down
     sample: Sequence[str] = field(default=())  #: the first paths that wait
     options: Sequence[str] = field(default=())  #: of the run that was held, as words of a line
+    again: Sequence[str] = ()  #: the whole command, where an apply was held
 
     @property
     def waiting(self) -> int:
@@ -73,11 +74,31 @@ def remaining(made: Plan, reviewed: Plan) -> Plan:
         reviewed: what of it is done: consent to a part is none to the rest, and a part in which
             nothing is at risk says nothing about it.
     """
-    if not made.held:
+    if reviewed.held or not made.held:
         return reviewed
     done = {(one.verb, one.path) for one in reviewed.carry_out}
     waiting = tuple(one for one in made.waiting if (one.verb, one.path) not in done)
-    return replace(made, waiting=waiting, held=made.held if waiting else ())
+    if not waiting:
+        return replace(made, waiting=(), held=(), let_through=reviewed.let_through)
+    if number := len(made.waiting) - len(waiting):
+        held = tuple(
+            replace(one, reason=f"{one.reason}; {number:,} of these were consented to")
+            for one in made.held
+        )
+        return replace(made, waiting=waiting, held=held, plan_id=id_of(waiting, made.identity))
+    return made
+
+
+def about_consent(plan: Plan, accept: str) -> str:
+    """What is to be said of an id that a person gave; empty: it was the right one."""
+    if plan.held:
+        return (
+            f"--accept-deletes {accept}: is not the id of this plan, which is {plan.plan_id}; "
+            "an id goes with exactly what would be deleted or overwritten"
+        )
+    if not plan.let_through:
+        return f"--accept-deletes {accept}: was not needed, as no guard holds anything of this run"
+    return ""
 
 
 def keep(
@@ -88,15 +109,19 @@ def keep(
     *,
     is_whole: bool = True,
     options: Sequence[str] = (),
+    accept: str | None = None,
 ) -> None:
     """Remember what a plan holds; or that nothing is held any more.
 
     A run in another direction that wants none of it says nothing about it, and neither does one
-    that could not see all of the server (``is_whole``). ``options`` are those of this run.
+    that could not see all of the server (``is_whole``); unless a person has consented to it.
+    ``options`` are those of this run, and ``accept`` is the id that it was given.
     """
     known = read(state)
     if not plan.held:
-        if known is not None and is_whole and mode in (Mode.BOTH, Mode(known.mode)):
+        is_over = is_whole and known is not None and mode in (Mode.BOTH, Mode(known.mode))
+        is_agreed = plan.let_through and known is not None and known.plan_id == accept
+        if is_over or is_agreed:
             state.set_setting(_HOLD, None)
         return
     hold = replace(_hold_of(plan, mode, base_files, known), options=[*options])
@@ -109,7 +134,8 @@ def _hold_of(plan: Plan, mode: Mode, base_files: int, known: Hold | None) -> Hol
     deletions_here = verbs.count(Verb.DELETE_LOCAL)
     deletions_there = verbs.count(Verb.DELETE_REMOTE)
     overwrites = sum(map(_overwrites, plan.waiting))
-    named = [path for guard in plan.held for path in guard.sample]
+    paths = {one.path for one in plan.waiting}
+    named = [path for guard in plan.held for path in guard.sample if path in paths]
     shown = list(dict.fromkeys([*named, *(one.path for one in plan.waiting[:_SAMPLE])]))
     return Hold(
         plan_id=plan.plan_id,
@@ -122,6 +148,7 @@ def _hold_of(plan: Plan, mode: Mode, base_files: int, known: Hold | None) -> Hol
         overwrites=overwrites,
         others=len(verbs) - deletions_here - deletions_there - overwrites,
         sample=shown[:_SAMPLE],
+        again=[*plan.again],
     )
 
 

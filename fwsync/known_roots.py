@@ -7,8 +7,8 @@ a folder that was never seen.
 The state of most roots lies in them, and goes when their disk does. What is left is an empty
 folder: a sync would fetch all of the project onto the system's disk, and a watch would
 see nothing for ever. So the user's state folder has a small file for each root on this host:
-``roots/<name>.json``, with the root's path, the ids of its markers and the number of its
-device.
+``roots/<name>.json``, with the root's path, the ids of its markers, the number of its device
+and what tells the folder from another of its name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fwsync.errors import Halted, LocalError
-from fwsync.roots import RESERVED, root_id, write_aside
+from fwsync.roots import RESERVED, identity, root_id, write_aside
 from fwsync.whereabouts import record_file
 
 #: Markers that are remembered of one path: disks that take turns.
@@ -43,6 +43,7 @@ class KnownRoot:
         str, ...
     ]  #: of its markers, the last one last; empty: nothing could be written there
     device: int  #: of the file system that it was on last; may be another after each mount
+    folder: str = ""  #: see :func:`fwsync.roots.identity`; empty: not known
 
 
 def check(
@@ -121,6 +122,20 @@ def _check_folder(
             "mounted?",
             hint=_HINT,
         )
+    elif not fetches_only and _is_replaced(at, known):
+        raise Halted(
+            f"{folder}: is another folder than the one that was kept in step here; it has files, "
+            "and no marker of that one",
+            hint=_HINT,
+        )
+
+
+def _is_replaced(at: Path, known: KnownRoot) -> bool:
+    """True for a folder that was made anew; in the old one only a state was thrown away."""
+    now = identity(at)
+    if not known.ids or not known.folder or not now or now == known.folder:
+        return False
+    return not (at / RESERVED / "state.db").exists()
 
 
 def _is_bare(folder: Path) -> bool:
@@ -145,10 +160,25 @@ def remember(file: Path | None, root: Path, id_: str) -> None:
     with contextlib.suppress(OSError, LocalError):
         known = _at(file, root) or KnownRoot(str(root), (), 0)
         ids = tuple(one for one in known.ids if one != id_)[1 - _MOST_IDS :]
-        now = replace(known, ids=(*ids, id_) if id_ else ids, device=root.stat().st_dev)
+        now = replace(
+            known,
+            ids=(*ids, id_) if id_ else ids,
+            device=root.stat().st_dev,
+            folder=identity(root),
+        )
         if now != known:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_aside(file, json.dumps(asdict(now)) + "\n")
+
+
+def announce(file: Path | None, root: Path, id_: str) -> None:
+    """Keep a marker in mind that is about to be written, where the root is known by others.
+
+    Else who is killed between the two leaves a root that is taken for another. A root that is
+    not known yet needs no such word: without a record, whatever stands there will do.
+    """
+    if file is not None and _at(file, root) is not None:
+        remember(file, root, id_)
 
 
 def _named(folder: Path) -> Path:
@@ -166,6 +196,7 @@ def _at(file: Path, root: Path) -> KnownRoot | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         known = KnownRoot(str(found["root"]), tuple(found["ids"]), int(found["device"]))
+        known = replace(known, folder=str(found.get("folder", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return known if known.root == str(root) else None

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fwsync.filters import Filters
-from fwsync.model import RemoteEntry, Unknown
-from fwsync.ports import RemoteReader
+from fwsync.model import RelPath, RemoteEntry, Unknown
+from fwsync.ports import ListedPage, ListedRow, RemoteReader
 from fwsync.state import State, StateThread
+from fwsync.state_rows import remote_row
 
 
 @dataclass(slots=True)
@@ -33,25 +34,41 @@ async def take_listing(state: StateThread, reader: RemoteReader, filters: Filter
     listed = Listed()
     await state.call(State.start_listing)
     async for page in reader.entries():
-        listed.unknown += [one for one in page if isinstance(one, Unknown)]
-        entries = [one for one in page if isinstance(one, RemoteEntry)]
-        listed.files += len(entries)
-        newest_ns = max((one.modified_ns for one in entries), default=0)
-        listed.newest_ns = max(listed.newest_ns, newest_ns)
-        listed.fits = listed.fits or filters.asks_for_any(one.path for one in entries)
+        rows, unknown = _told_apart(page)
+        listed.unknown += unknown
+        listed.files += len(rows)
+        listed.newest_ns = max(listed.newest_ns, max(map(_modified_ns, rows), default=0))
+        listed.fits = listed.fits or filters.asks_for_any(map(_path, rows))
         try:
-            await state.call(State.take_listing, entries)
+            await state.call(State.take_listing, rows)
         except ValueError:
-            listed.unknown += await _take_one_by_one(state, entries)
+            listed.unknown += await _take_one_by_one(state, rows)
     return listed
 
 
-async def _take_one_by_one(state: StateThread, entries: Sequence[RemoteEntry]) -> list[Unknown]:
+def _told_apart(
+    page: Sequence[RemoteEntry | Unknown],
+) -> tuple[Sequence[ListedRow], Sequence[Unknown]]:
+    if isinstance(page, ListedPage):
+        return page.rows, page.unknown
+    rows = [remote_row(one) for one in page if isinstance(one, RemoteEntry)]
+    return rows, [one for one in page if isinstance(one, Unknown)]
+
+
+async def _take_one_by_one(state: StateThread, rows: Sequence[ListedRow]) -> list[Unknown]:
     """Take a page in which a path comes twice: it was replaced while the pages were read."""
     twice: list[Unknown] = []
-    for entry in entries:
+    for row in rows:
         try:
-            await state.call(State.take_listing, [entry])
+            await state.call(State.take_listing, [row])
         except ValueError:
-            twice.append(Unknown(entry.path, "was replaced while the server listed it"))
+            twice.append(Unknown(_path(row), "was replaced while the server listed it"))
     return twice
+
+
+def _path(row: ListedRow) -> RelPath:
+    return row[0]
+
+
+def _modified_ns(row: ListedRow) -> int:
+    return row[-1]

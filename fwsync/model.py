@@ -72,6 +72,11 @@ class Stamp(NamedTuple):
     inode: int
 
 
+#: A regular file as the scan hands it on: path, the five of its :class:`Stamp`, and its name on
+#: disk where that is not the path. Of a million files that nobody has touched no more is made.
+SeenRow = tuple[RelPath, int, int, int, int, int, str | None]
+
+
 @dataclass(frozen=True, slots=True)
 class LocalEntry:
     """A regular file below the root, as the scan saw it."""
@@ -83,6 +88,12 @@ class LocalEntry:
     disk_path: str | None = None  #: the name on disk where it is not ``path`` (NFD)
     source: RelPath | None = None  #: where the index of the disk has it, if not at ``path``
     pack: Pack | None = None  #: the files that are one on the server; None: a file like any other
+
+    @classmethod
+    def of(cls, row: SeenRow) -> LocalEntry:
+        """The entry of what a scan has seen."""
+        path, size, mtime_ns, ctime_ns, device, inode, disk = row
+        return cls(path, Stamp(size, mtime_ns, ctime_ns, device, inode), disk_path=disk)
 
     @property
     def size(self) -> int:
@@ -279,6 +290,7 @@ class Decision:
     replaces: LocalEntry | None = None  #: of a RENAME: what has the name here; it goes to the trash
     is_conflict: bool = False  #: both sides moved, to different bytes, whatever becomes of it
     is_chosen: bool = False  #: a person has said what becomes of it
+    copy: RelPath | None = None  #: of a conflict: the second name that the local bytes have by now
 
     @property
     def size(self) -> int:
@@ -364,6 +376,9 @@ class Report:
     trashed: int = 0  #: files that went to the trash here, for they are gone there
     trashed_first: list[str] = field(default_factory=list)  #: the first of them, by their paths
     trash_run: str = ""  #: what names these in the trash; empty: nothing did, or several do
+    deleted_there: list[str] = field(default_factory=list)  #: the first that the server lost
+    made: list[str] = field(default_factory=list)  #: projects that were made
+    where: tuple[str, ...] = ()  #: words that name root and state to another command
 
     def to_trash(self, path: str, run: str) -> None:
         """Count a file that went to the trash of a run."""
@@ -372,6 +387,12 @@ class Report:
         self.trashed += 1
         if len(self.trashed_first) < _FIRST:
             self.trashed_first.append(path)
+
+    def deleted_on_server(self, path: str) -> None:
+        """Count a file that was deleted there."""
+        self.deleted += 1
+        if len(self.deleted_there) < _FIRST:
+            self.deleted_there.append(path)
 
     @property
     def problems(self) -> int:

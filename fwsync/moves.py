@@ -124,6 +124,22 @@ def folders_above(moved: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def moved_on_both(renames: Iterable[Decision]) -> dict[str, str]:
+    """Where folders that got another name on both sides belong, by the paths that they have here.
+
+    Only those of which all that moved goes to one other folder.
+
+    Args:
+        renames: of one run, here and on the server.
+    """
+    found: dict[str, set[str]] = {}
+    for one in renames:
+        was, agreed = one.local and one.local.path, one.base and one.base.path
+        if one.verb is Verb.RENAME and was and was not in (one.path, agreed) and "/" in was:
+            found.setdefault(was.rpartition("/")[0], set()).add(one.path.rpartition("/")[0])
+    return {folder: to.pop() for folder, to in found.items() if len(to) == 1}
+
+
 class _Following:
     def __init__(
         self,
@@ -399,19 +415,19 @@ class _Taken:
         self._folders: Counter[str] = Counter()
         for path in paths:
             self._files.add(path)
-            self._folders.update(_above(path))
+            self._folders.update(folders_of(path))
 
     def leave(self, path: str) -> None:
         self._files.remove(path)
-        self._folders.subtract(_above(path))
+        self._folders.subtract(folders_of(path))
 
     def is_free(self, path: str) -> bool:
         if path in self._files or self._folders[path] > 0:
             return False
-        return not any(folder in self._files for folder in _above(path))
+        return not any(folder in self._files for folder in folders_of(path))
 
 
-def _above(path: str) -> Iterator[str]:
+def folders_of(path: str) -> Iterator[str]:
     """The folders that a path lies in, the deepest first."""
     while path := path.rpartition("/")[0]:
         yield path

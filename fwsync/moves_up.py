@@ -2,7 +2,8 @@
 
 The one rule: only equal content is a move. A file is taken for the one that is gone when its
 bytes are what was agreed on; its inode, its name and its folder only say which of several equal
-ones it is. Where the server's side has changed, or the new place is taken, the tables of
+ones it is. Only with its whole folder a file moves that was edited: see :func:`edited_along`.
+Where the server's side has changed, or the new place is taken, the tables of
 :mod:`fwsync.reconcile` decide, path by path.
 
 Nothing here acts.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fwsync.digest import LocalTag
 from fwsync.model import (
@@ -34,6 +35,16 @@ class Gone:
     path: RelPath
     etag: LocalTag  #: of the bytes that were agreed on
     inode: tuple[int, int] | None = None  #: device and inode that it had; None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of some paths."""
+
+    spots: Mapping[RelPath, Spot]
+    #: Of those that a file is to get, the server's files that are where a folder must be, or the
+    #: other way round; they must move as well.
+    in_way: Mapping[RelPath, Collection[RelPath]] = field(default_factory=dict)
 
 
 def pair(gone: Iterable[Gone], come: Iterable[LocalEntry]) -> list[Move]:
@@ -118,32 +129,32 @@ def _alike(
 def carried_up(
     gone: Sequence[Gone],
     come: Sequence[RelPath],
-    spots: Mapping[RelPath, Spot],
+    known: Known,
     *,
     rules: Rules,
     is_seen: Callable[[RelPath], bool],
     in_scope: Callable[[RelPath], bool],
     elsewhere: Mapping[RelPath, RelPath],
     blocked: Callable[[RelPath], bool],
-    in_way: Mapping[RelPath, Collection[RelPath]],
     begun: Mapping[str, str],
+    look: Callable[[Collection[RelPath]], Known],
 ) -> Followed:
     """Say for each file that moved here what is to be done on the server.
 
     Args:
         gone: agreed files that are not where they were.
         come: paths of files that were not agreed on there, or have other bytes than were.
-        spots: of all these paths.
+        known: of all these paths.
         rules: what the user asked for. A run that only goes down renames nothing there.
         is_seen: False where either side could not be seen.
         in_scope: False takes a path out of the run.
         elsewhere: agreed files that have another path on the server now, by the old one.
         blocked: True for a new path that cannot be had for another reason.
-        in_way: of new paths, the server's files that are where a folder must be, or the other way
-            round; they must move as well.
         begun: files that a run has begun to move on the server and has not ended, by their ids
             there: where they were to go.
+        look: gives what is known of other paths, as of those that neither side has.
     """
+    spots = known.spots
     usable = [one for one in gone if is_seen(one.path) and in_scope(one.path)]
     usable = [one for one in usable if _may_follow(one.path, spots, elsewhere)]
     arrived = [
@@ -154,11 +165,17 @@ def carried_up(
         and in_scope(path)
         and not blocked(path)
     ]
-    moves = _possible(pair(usable, arrived), spots, elsewhere, in_way)
+    moves = _possible(pair(usable, arrived), spots, elsewhere, known.in_way)
+    wanted = {} if rules.mode is Mode.UP else _of_neither(moves, spots, elsewhere)
+    wanted = {move: to for move, to in wanted.items() if in_scope(to) and not blocked(to)}
+    both = _free(wanted, look(wanted.values()) if wanted else Known({}), elsewhere)
     decisions: list[Decision] = []
     settled: set[RelPath] = set()
     for move in moves:
-        found = list(_decisions(move, spots, elsewhere.get(move.old), rules, begun))
+        if move in both and not _half_way(move, spots, elsewhere[move.old], begun):
+            found = list(_renamed_on_both(move, spots, elsewhere[move.old], both[move]))
+        else:
+            found = list(_decisions(move, spots, elsewhere.get(move.old), rules, begun))
         if found:
             decisions += found
             settled |= {move.old, move.new, elsewhere.get(move.old, move.old)}
@@ -206,6 +223,50 @@ def _possible(
             return sorted(kept.values(), key=lambda move: move.old)
         for new in bad:
             del kept[new]
+
+
+def _of_neither(
+    moves: Sequence[Move],
+    spots: Mapping[RelPath, Spot],
+    elsewhere: Mapping[RelPath, RelPath],
+) -> dict[Move, RelPath]:
+    """The paths that neither side has: for files that have moved on both, each in its own way."""
+    found = {}
+    for move in moves:
+        there = elsewhere.get(move.old, move.old)
+        path = RelPath(merged(move.old, move.new, there))
+        base, remote = spots[move.old].base, spots[there].remote
+        is_same = remote is not None and remote_delta(remote, base) is Delta.SAME
+        if is_same and path not in (move.new, there):
+            found[move] = path
+    return found
+
+
+def _free(
+    wanted: Mapping[Move, RelPath],
+    known: Known,
+    elsewhere: Mapping[RelPath, RelPath],
+) -> dict[Move, RelPath]:
+    """Those of such paths that nothing has, or only files that get such a path themselves."""
+    kept, spots = dict(wanted), known.spots
+    while True:
+        here = {move.new for move in kept}
+        there = {elsewhere[move.old] for move in kept}
+        agreed = {move.old for move in kept}
+        times = Counter(kept.values())
+        bad = [
+            move
+            for move, to in kept.items()
+            if times[to] > 1
+            or (spots[to].local is not None and to not in here)
+            or (spots[to].remote is not None and to not in there)
+            or (spots[to].base is not None and to not in agreed)
+            or not there.issuperset(known.in_way.get(to, ()))
+        ]
+        if not bad:
+            return kept
+        for move in bad:
+            del kept[move]
 
 
 def _is_free(spot: Spot) -> bool:
@@ -256,7 +317,8 @@ def _moved_on_both(
 ) -> Iterator[Decision]:
     """Each side's part of the path counts; where both changed one part, the server's name does.
 
-    A run that only goes up leaves what is here as it is then.
+    So it does where a path that neither side has cannot be had. A run that only goes up leaves
+    what is here as it is then.
     """
     base, local, spot = spots[move.old].base, spots[move.new].local, spots[there]
     assert base is not None, f"{move.old}: moved here, but never agreed on"
@@ -281,6 +343,20 @@ def _moved_on_both(
             yield decision
 
 
+def _renamed_on_both(
+    move: Move, spots: Mapping[RelPath, Spot], there: RelPath, to: RelPath
+) -> Iterator[Decision]:
+    """The file gets a path that neither side has: here first, where nothing is agreed on yet.
+
+    A run that ends in between leaves a file that moved here, to a path that the server is to have.
+    """
+    base, local, remote = spots[move.old].base, spots[move.new].local, spots[there].remote
+    assert local is not None, f"{move.new}: moved here, but not there"
+    happened = f"moved here, to {move.new!r}, and on the server, to {there!r}"
+    yield Decision(Verb.RENAME, to, local, reason=happened)
+    yield Decision(Verb.RENAME_REMOTE, to, replace(local, path=to), remote, base, happened)
+
+
 def merged(base: str, here: str, there: str) -> str:
     """A path that both sides have changed: each part as the side has it that changed it.
 
@@ -295,6 +371,92 @@ def merged(base: str, here: str, there: str) -> str:
 
 
 # -------------------------------------------------------------------------- whole folders
+
+
+def edited_along(
+    decisions: Sequence[Decision], *, rules: Rules, agreed_below: Callable[[str], int]
+) -> Followed:
+    """Files that were edited in a folder that got another name here: they go along on the server.
+
+    By its bytes such a file is no move: it is gone at one path and new at another. Where all that
+    was agreed on in its folder has gone to one other folder, and a file of its name is new there,
+    it is the same one with an edit, which is sent as a new version of it. By paths it would be
+    sent over the file that goes along with its folder.
+
+    Args:
+        decisions: of one run, with the renames on the server.
+        rules: what the user asked for.
+        agreed_below: as of :func:`folded`.
+    """
+    gone = {one.base.path: one for one in decisions if one.base and _is_gone_here(one)}
+    come = {one.path: one for one in decisions if _is_new_here(one)}
+    moved = [
+        Move(one.base.path, one.path)
+        for one in decisions
+        if one.verb is Verb.RENAME_REMOTE and one.base and one.path != one.base.path
+    ]
+    targets: dict[str, set[str]] = defaultdict(set)
+    for move in moved:
+        targets[_parent(move.old)].add(_parent(move.new))
+    edits = []
+    for old in gone:
+        folders = targets.get(_parent(old), set())
+        new = RelPath(f"{next(iter(folders))}/{_leaf(old)}") if len(folders) == 1 else old
+        if new in come:
+            edits.append(Move(old, new))
+    if not edits:
+        return Followed()
+    forgotten = {one.base.path for one in decisions if one.base and one.verb is Verb.FORGET}
+    lost: Counter[str] = Counter()
+    for path in (gone.keys() | forgotten) - {one.old for one in edits}:
+        parts = path.split("/")
+        lost.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+
+    def left_below(folder: str) -> int:
+        return agreed_below(folder) - lost[folder]
+
+    whole = folded([*moved, *edits], left_below).folders
+    found: list[Decision] = []
+    settled: set[RelPath] = set()
+    for move in edits:
+        if whole.get(_parent(move.old)) == _parent(move.new):
+            found += _edited(gone[move.old], come[move.new], rules)
+            settled |= {move.old, move.new}
+    return Followed(tuple(found), frozenset(settled))
+
+
+def _is_gone_here(one: Decision) -> bool:
+    """Gone here, and on the server as it was agreed on."""
+    if one.verb not in (Verb.DELETE_REMOTE, Verb.HOLD) or one.local is not None:
+        return False
+    if one.base is None or one.remote is None or one.base.held == "local":
+        return False
+    return one.remote.path == one.base.path and remote_delta(one.remote, one.base) is Delta.SAME
+
+
+def _is_new_here(one: Decision) -> bool:
+    is_new = one.verb is Verb.UPLOAD and one.base is None and one.remote is None
+    return is_new and one.local is not None and one.local.pack is None
+
+
+def _edited(gone: Decision, come: Decision, rules: Rules) -> Iterator[Decision]:
+    base, there, local = gone.base, gone.remote, come.local
+    assert base is not None, f"{gone.path}: gone, but never agreed on"
+    assert there is not None, f"{gone.path}: not there"
+    happened = f"its folder moved here, from {base.path!r}"
+    yield Decision(Verb.RENAME_REMOTE, come.path, local, there, base, happened)
+    agreed, moved = replace(base, path=come.path), replace(there, path=come.path)
+    edit = judge(come.path, local, moved, agreed, rules)
+    if edit.verb is not Verb.NOTHING:
+        yield edit
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

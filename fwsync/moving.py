@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from fwsync import localfs, renaming
+from fwsync import localfs, moves, renaming
 from fwsync.errors import FileProblem, FwsyncError, LocalError, SourceChanged
 from fwsync.landing import Where
 from fwsync.model import (
@@ -38,7 +38,6 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
-from fwsync.moves import Spot, folders_above, follow, in_order, moved_folders
 from fwsync.packing import pack_entry
 from fwsync.reconcile import Rules, Scopes, judge
 from fwsync.renaming import Relocation
@@ -56,57 +55,79 @@ _WORTH_A_LOOK = 8
 _LEFT_IN: Final = "moved_with_new_files_left"
 
 
-def with_moves(
-    state: State,
-    decisions: Iterable[Decision],
-    *,
-    rules: Rules,
-    unknown: Sequence[Sequence[Unknown]],
-    in_scope: Callable[[RelPath], bool],
-    selects: bool = False,
-) -> Iterator[Decision]:
-    """The decisions of a run; where ids say that files have moved, those that follow them.
-
-    For after ``State.out_of_step``.
+class Following:
+    """Which files follow what has moved on the server; for one run, after ``State.out_of_step``.
 
     Args:
         state: knows both sides, and what was agreed on.
-        decisions: by paths alone.
         rules: what the user asked for.
         unknown: what could not be seen, of each side.
         in_scope: False takes a path out of the run.
         selects: only a part of the project was listed. What is missing may then be in the other
             part: it is believed to be gone only where others of its container are listed.
     """
-    moves = state.moves.find()
-    unseen = [Scopes(side) for side in unknown]
-    spots = state.moves.spots(moves)
 
-    def is_seen(path: RelPath) -> bool:
-        return not any(scopes.covers(path) for scopes in unseen)
+    def __init__(
+        self,
+        state: State,
+        *,
+        rules: Rules,
+        unknown: Sequence[Sequence[Unknown]],
+        in_scope: Callable[[RelPath], bool],
+        selects: bool = False,
+    ) -> None:
+        self._state, self._rules, self._in_scope = state, rules, in_scope
+        self._unseen = [Scopes(side) for side in unknown]
+        self._moves = state.moves.find()
+        self._spots = state.moves.spots(self._moves)
+        self._listed = state.moves.containers() if selects else None
+        is_whole = not selects and not unknown[1]
+        moved = (
+            _elsewhere(state, moves.moved_folders(self._moves, self._spots)) if self._moves else {}
+        )
+        self._elsewhere = _left_before(state, moved, is_whole=is_whole) | moved
 
-    followed = follow(moves, spots, rules=rules, is_seen=is_seen, in_scope=in_scope)
-    yield from _not_into_folders(state, followed.decisions)
-    listed = state.moves.containers() if selects else None
-    elsewhere = _elsewhere(state, moved_folders(moves, spots)) if moves else {}
-    is_whole = not selects and not unknown[1]
-    elsewhere = _left_before(state, elsewhere, is_whole=is_whole) | elsewhere
-    taken = {one.path for one in followed.decisions}
-    going = _going_along(
-        state,
-        {} if rules.mode is Mode.UP or state.places.active else elsewhere,
-        lambda path: is_seen(path) and in_scope(path) and path not in taken,
-    )
-    if rules.mode is not Mode.UP and not state.places.active:
-        _keep_left(state, elsewhere, {one.path for one in going.values()})
-    for new, entry in going.items():
-        yield Decision(Verb.RENAME, new, entry, reason=f"its folder moved, from {entry.path!r}")
-        if rules.mode is Mode.BOTH:
-            yield judge(new, replace(entry, path=new), None, None, rules)
-    void = followed.settled | {one.path for one in going.values()}
-    for decision in decisions:
-        if decision.path not in void and not _may_have_moved(decision, listed):
-            yield _not_anew(decision, elsewhere)
+    def _is_seen(self, path: RelPath) -> bool:
+        return not any(scopes.covers(path) for scopes in self._unseen)
+
+    def with_moves(self, decisions: Iterable[Decision]) -> Iterator[Decision]:
+        """The decisions by paths; where ids say that files have moved, those that follow them."""
+        limits = {"is_seen": self._is_seen, "in_scope": self._in_scope}
+        followed = moves.follow(self._moves, self._spots, rules=self._rules, **limits)
+        yield from _not_into_folders(self._state, followed.decisions)
+        left = (one for one in decisions if one.path not in followed.settled)
+        yield from (one for one in left if not _may_have_moved(one, self._listed))
+
+    def with_new_files(self, decisions: Iterable[Decision]) -> Iterator[Decision]:
+        """Those, but what is new in a folder that has moved goes along with it, or is left.
+
+        For after all that moved here was told from what is new.
+        """
+        goes = self._rules.mode is not Mode.UP and not self._state.places.active
+        if not self._elsewhere:
+            if goes:
+                _keep_left(self._state, {}, ())
+            yield from decisions
+            return
+        decided = list(decisions)
+        renames = [one for one in decided if one.verb in (Verb.RENAME, Verb.RENAME_REMOTE)]
+        taken = {part.path for one in renames for part in (one, one.local) if part}
+        elsewhere = _of_both_sides(self._state, renames) | self._elsewhere
+        going = _going_along(
+            self._state,
+            elsewhere if goes else {},
+            lambda path: self._is_seen(path) and self._in_scope(path) and path not in taken,
+        )
+        void = {one.path for one in going.values()}
+        if goes:
+            _keep_left(self._state, elsewhere, void | taken)
+        for new, entry in going.items():
+            yield Decision(Verb.RENAME, new, entry, reason=f"its folder moved, from {entry.path!r}")
+            if self._rules.mode is Mode.BOTH:
+                yield judge(new, replace(entry, path=new), None, None, self._rules)
+        for decision in decided:
+            if decision.path not in void:
+                yield _not_anew(decision, elsewhere)
 
 
 def _not_into_folders(state: State, decisions: Sequence[Decision]) -> Iterator[Decision]:
@@ -164,17 +185,24 @@ def _going_along(
     found: dict[RelPath, LocalEntry] = {}
     for folder in elsewhere:
         for entry in state.moves.new_below(folder):
-            above = next(one for one in _folders_above(entry.path) if one in elsewhere)
+            above = next(one for one in moves.folders_of(entry.path) if one in elsewhere)
             if above == folder and takes_part(entry.path):
                 found[RelPath(elsewhere[folder] + entry.path[len(folder) :])] = entry
-    free = {path for path, spot in state.moves.at(found).items() if spot == Spot()}
+    free = {path for path, spot in state.moves.at(found).items() if spot == moves.Spot()}
     return {path: found[path] for path in sorted(free) if takes_part(path)}
 
 
 def _elsewhere(state: State, moved: Mapping[str, str]) -> dict[str, str]:
     """Folders that have moved on the server, with those above them that nothing is left in."""
-    above = folders_above(moved)
+    above = moves.folders_above(moved)
     return {one: above[one] for one in state.moves.without_files(above)} | dict(moved)
+
+
+def _of_both_sides(state: State, renames: Iterable[Decision]) -> dict[str, str]:
+    """Folders that have moved on both sides, by their paths here; nothing else is left in them."""
+    found = moves.moved_on_both(renames)
+    free = state.moves.without_files(found)
+    return {one: found[one] for one in free if not state.moves.agreed_below(one)}
 
 
 def _left_before(state: State, moved: Mapping[str, str], *, is_whole: bool) -> dict[str, str]:
@@ -185,7 +213,7 @@ def _left_before(state: State, moved: Mapping[str, str], *, is_whole: bool) -> d
     """
     found = {}
     for folder, to in json.loads(state.setting(_LEFT_IN) or "{}").items():
-        above = next((one for one in (to, *_folders_above(to)) if one in moved), to)
+        above = next((one for one in (to, *moves.folders_of(to)) if one in moved), to)
         now = moved.get(above, above) + to[len(above) :]
         is_there = not is_whole or not state.moves.without_files([now])
         is_free = bool(state.moves.without_files([folder])) and not state.moves.agreed_below(folder)
@@ -213,7 +241,7 @@ def _not_anew(decision: Decision, elsewhere: Mapping[str, str]) -> Decision:
     """
     if not elsewhere or decision.verb is not Verb.UPLOAD or decision.base is not None:
         return decision
-    above = next((one for one in _folders_above(decision.path) if one in elsewhere), None)
+    above = next((one for one in moves.folders_of(decision.path) if one in elsewhere), None)
     if above is None:
         return decision
     folder = elsewhere[above] + decision.path.rpartition("/")[0][len(above) :]
@@ -278,7 +306,7 @@ class Mover:
         # Where files belong may be in the state: that is asked by a thread.
         jobs = await in_thread(lambda: [self._job(one) for one in renames])
         self._folders = {
-            folder for job in jobs for folder in _folders_above(job.old) if job.old != job.new
+            folder for job in jobs for folder in moves.folders_of(job.old) if job.old != job.new
         }
         yield await in_thread(self._batch, [(job, False) for job in jobs if not job.moves])
         moving, folders = _in_folders([job for job in jobs if job.moves])
@@ -292,7 +320,7 @@ class Mover:
                 alone, inner = whole.inside()
                 moving += alone
                 folders += inner
-        todo = in_order([(job.old, job.new) for job in moving])
+        todo = moves.in_order([(job.old, job.new) for job in moving])
         while batch := [(moving[number], aside) for number, aside in islice(todo, _BATCH)]:
             yield await in_thread(self._batch, batch)
 
@@ -546,11 +574,6 @@ def _worth_it(alone: list[_Job], folders: Iterable[_Folder]) -> tuple[list[_Job]
         else:
             many.append(one)
     return alone, many
-
-
-def _folders_above(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 def _folder_of(members: Mapping[str, LocalEntry]) -> str | None:

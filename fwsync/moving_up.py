@@ -9,27 +9,16 @@ if nothing were known of moves.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from fwsync.asides import Asides, aside_name
-from fwsync.errors import (
-    AuthError,
-    FileProblem,
-    Forbidden,
-    FwsyncError,
-    Garbled,
-    LocalError,
-    NotFound,
-    Refused,
-    RemoteError,
-    SourceChanged,
-    Unavailable,
-)
+from fwsync.asides import DOES_NOT, Asides, aside_name, finish_moves, moved
+from fwsync.errors import FileProblem, FwsyncError, Garbled, SourceChanged
 from fwsync.model import Decision, Mode, Outcome, Problem, RelPath, RemoteEntry, Unknown, Verb
-from fwsync.moves import Move, Spot, in_order
-from fwsync.moves_up import Folded, carried_up, folded, now_at
+from fwsync.moves import Followed, Move, Spot, folders_of, in_order
+from fwsync.moves_up import Folded, Known, carried_up, edited_along, folded, now_at
 from fwsync.ports import Movable
 from fwsync.reconcile import Rules, Scopes, judge
 from fwsync.state import State, StateThread
@@ -42,14 +31,13 @@ _BEGUN: Final = "moving_up_begun"
 #: Files that are moved side by side.
 _WORKERS: Final = 8
 
-#: How often a move is asked for whose answer does not come; a storm of errors is over by then.
-_TRIES: Final = 6
-
 #: Outcomes that are recorded together.
 _BATCH: Final = 64
 
-#: What the server answers to a move that it does not make; or nothing that could be understood.
-_DOES_NOT: Final = (Forbidden, Refused, NotFound, FileProblem, Garbled)
+#: Steps that come behind the renames.
+_BEHIND: Final = frozenset(
+    (Verb.UPLOAD, Verb.DOWNLOAD, Verb.CONFLICT, Verb.DELETE_LOCAL, Verb.DELETE_REMOTE)
+)
 
 
 # -------------------------------------------------------------------------------- which
@@ -67,7 +55,7 @@ def with_moves_up(
 ) -> Iterator[Decision]:
     """The decisions of a run; where files have moved here, those that carry it up.
 
-    For after ``State.out_of_step``, and for what :func:`fwsync.moving.with_moves` has left.
+    For after ``State.out_of_step``, and for what :meth:`fwsync.moving.Following.with_moves` left.
 
     Args:
         state: knows both sides, and what was agreed on.
@@ -105,24 +93,35 @@ def with_moves_up(
     found = carried_up(
         gone,
         come,
-        spots,
+        Known(spots, in_way),
         rules=rules,
         is_seen=lambda path: not any(scopes.covers(path) for scopes in unseen),
         in_scope=in_scope,
         elsewhere=there,
         blocked=blocked.__contains__,
-        in_way=in_way,
         begun=begun,
+        look=lambda paths: Known(state.moves.at(paths), state.moves.in_way(paths)),
     )
-    yield from found.decisions
+    all_of_them = [*found.decisions, *_without(decided, found)]
+    along = edited_along(all_of_them, rules=rules, agreed_below=state.moves.agreed_below)
+    yield from along.decisions
+    yield from _without(all_of_them, along)
+
+
+def _without(decisions: Iterable[Decision], found: Followed) -> Iterator[Decision]:
+    """Those about other files than what was found of moves."""
     void = found.settled | {one.path for one in found.decisions}
-    for decision in decided:
+    for decision in decisions:
         followed = decision.base is not None and decision.base.path in void
         if decision.path not in void and not followed:
             yield decision
 
 
 # ---------------------------------------------------------------------------- the renames
+
+
+class _Namesake(FileProblem):
+    """What has the name there is called otherwise here."""
 
 
 @dataclass(slots=True)
@@ -146,14 +145,24 @@ class CarriedUp:
     folders: dict[str, str] = field(default_factory=dict)  #: where they are now, by old paths
     #: What the server did not do: sent, and deleted there as the rules have it.
     instead: list[Decision] = field(default_factory=list)
+    #: Where something was, or belongs, that still has a name for a moment: what is made there in
+    #: the meantime would keep it from coming home.
+    waiting: frozenset[str] = frozenset()
 
-    def transfers(self) -> list[Decision]:
-        """Those of them that move bytes."""
-        return [one for one in self.instead if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
+    def waits(self, path: str) -> bool:
+        """May nothing be done at this path before something has come home?"""
+        return path in self.waiting or _lies_below(path, self.waiting)
+
+    def transfers(self, planned: Sequence[Decision]) -> list[Decision]:
+        """Those of the plan that move bytes, and those instead; without what waits."""
+        instead = [one for one in self.instead if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
+        return [one for one in (*planned, *instead) if not self.waits(one.path)]
 
     def with_folders(self, decisions: Iterable[Decision]) -> Iterator[Decision]:
         """The steps of the plan, and those instead: what is to be deleted, where it is now."""
-        for one in decisions:
+        for one in (*decisions, *self.instead):
+            if self.waits(one.path):
+                continue
             path = RelPath(now_at(one.path, self.folders))
             if one.verb is not Verb.DELETE_REMOTE or path == one.path:
                 yield one
@@ -161,7 +170,6 @@ class CarriedUp:
             remote = one.remote and replace(one.remote, path=path)
             base = one.base and replace(one.base, path=path)
             yield replace(one, path=path, remote=remote, base=base)
-        yield from self.instead
 
 
 class MoverUp:
@@ -188,6 +196,7 @@ class MoverUp:
         self._rules = rules
         self._is_in = is_in
         self._aside = asides
+        self._rings: set[str] = set()  # paths of folders that change places and are stuck
         self._raced: set[str] = set()  # folders that are not what was listed any more
         self.carried = CarriedUp()
 
@@ -209,15 +218,19 @@ class MoverUp:
         rows = [one for one in renames if one.remote is None]
         yield [Outcome(one, local=one.local) for one in rows]
         jobs = [_job(one) for one in renames if one.remote is not None]
-        moves = [Move(job.base_path, job.to) for job in jobs if job.at == job.base_path]
+        moves = [Move(job.at, job.to) for job in jobs if job.at != job.to]
         moves += [Move(one.base.path, one.path) for one in rows if one.base is not None]
-        whole = await self._state.call(self._folded, moves)
-        in_two = _in_two_steps(jobs, whole) if whole.folders else {}
-        if in_two:
-            await self._state.call(State.set_setting, _BEGUN, json.dumps(in_two))
+        new = {one.path for one in decisions if one.verb is Verb.UPLOAD and one.remote is None}
+        away = [job.base_path for job in jobs if job.at != job.base_path]
+        whole = await self._state.call(self._folded, moves, new, away)
+        every = jobs
+        await self._begin_in_two(every, _in_two_steps(jobs, whole) if whole.folders else {})
         await self._move_folders(whole)
         yield [_left(job) for job in jobs if _lies_below(job.at, self._raced)]
         jobs = [job for job in jobs if not _lies_below(job.at, self._raced)]
+        await self._see_what_waits()
+        yield [_waiting(job.decision) for job in jobs if self._waits(job)]
+        jobs = [job for job in jobs if not self._waits(job)]
         for job in jobs:
             job.at = RelPath(now_at(job.at, self.carried.folders))
         yield [_done(job, _there(job, job.to)) for job in jobs if job.at == job.to]
@@ -228,24 +241,66 @@ class MoverUp:
         for at in range(0, len(free), _BATCH):
             yield await self._side_by_side(free[at : at + _BATCH])
         chained = [job for job in left if job not in free]
+        await self._begin_in_two(every, _where_to(chained))
         async for outcomes in self._one_after_the_other(chained):
             yield outcomes
-        if in_two:
-            await self._state.call(State.set_setting, _BEGUN, None)
+        await self._see_what_waits()
+        yield [_waiting(one) for one in decisions if self._comes_later(one)]
+        await nothing_begun(self._state, self._aside)
+
+    async def _begin_in_two(self, jobs: Sequence[_Job], more: Mapping[str, str]) -> None:
+        """Write down what is moved in two steps; and what of these files was so begun before."""
+        text = await self._state.call(State.setting, _BEGUN)
+        begun: dict[str, str] = json.loads(text or "{}")
+        ids = _where_to(jobs)
+        in_two = {one: to for one, to in begun.items() if one in ids}
+        in_two.update(more)
+        if in_two != begun:
+            text = json.dumps(in_two) if in_two else None
+            await self._state.call(State.set_setting, _BEGUN, text)
+
+    async def _see_what_waits(self) -> None:
+        paths = {path for one in await self._aside.all() for path in (one.aside, *one.homes)}
+        self.carried.waiting = frozenset(paths | self._rings)
+
+    def _waits(self, job: _Job) -> bool:
+        return self.carried.waits(job.at) or self.carried.waits(job.to)
+
+    def _comes_later(self, one: Decision) -> bool:
+        """Is it a step behind the renames that waits?"""
+        return one.verb in _BEHIND and self.carried.waits(one.path)
 
     # ------------------------------------------------------------------------- containers
 
-    def _folded(self, state: State, moves: Sequence[Move]) -> Folded:
+    def _folded(
+        self, state: State, moves: Sequence[Move], new: Set[RelPath], away: Sequence[RelPath]
+    ) -> Folded:
+        # What was agreed on at a path, and has left it on the server, holds no folder there.
+        spots = state.moves.at(away)
+        gone = [path for path in away if spots[path].remote is None]
+        left = Counter(folder for path in gone for folder in folders_of(path))
+
         def agreed_below(folder: str) -> int:
             others = sum(map(self._is_in, state.moves.others_below(folder)))
-            return state.moves.agreed_below(folder) + others
+            return state.moves.agreed_below(folder) - left[folder] + others
 
-        return folded(moves, agreed_below)
+        folders = dict(folded(moves, agreed_below).folders)
+        for folder in sorted(folders, key=len, reverse=True):
+            if folder not in folders:
+                continue
+            # What goes along would come to where another file of its name is to be sent.
+            along = [base.path for base, _ in state.moves.held_below(folder)]
+            along += state.moves.others_below(folder)
+            if any(now_at(one, folders) in new for one in along):
+                stays = {one for one in folders if f"{folder}/".startswith(f"{one}/")}
+                folders = {one: to for one, to in folders.items() if one not in stays}
+        return Folded(folders)
 
     async def _move_folders(self, whole: Folded) -> None:
         """Move what can be moved as one, from the top: below it, less is left to do."""
         moved = self.carried.folders
         for folders in whole.depths():
+            await self._see_what_waits()
             pairs = [(now_at(one, moved), whole.folders[one]) for one in folders]
             todo = [(one, at, to) for one, (at, to) in zip(folders, pairs, strict=True) if at != to]
             at_now = {number: at for number, (_, at, _) in enumerate(todo)}
@@ -254,18 +309,28 @@ class MoverUp:
                 folder, at, to = todo[number]
                 if number in stuck or _lies_below(folder, self._raced):
                     continue
+                if self.carried.waits(at) or self.carried.waits(to):
+                    continue
                 target = aside_name(to) if is_aside else to
                 if is_aside:
                     await self._aside.begin(is_folder=True, aside=RelPath(target), to=to, back=at)
+                elif at_now[number] == at and any(at_now[one] != todo[one][1] for one in at_now):
+                    await self._aside.follow(at, to)
                 if not await self._move_folder(folder, at_now[number], target):
                     stuck.add(number)
                     if at_now[number] != at:  # it has the name of a moment: back to its own
-                        await finish_moves(self._remote, self._aside)
+                        await self._give_up_ring()
                     continue
                 at_now[number] = target
                 if not is_aside:
                     moved[folder] = to
                     await self._aside.end(to)
+
+    async def _give_up_ring(self) -> None:
+        """What has the name of a moment gets one that is free; the next run turns the rest."""
+        for one in await self._aside.all():
+            self._rings.update(one.homes if one.further else ())
+        await finish_moves(self._remote, self._aside)
 
     async def _move_folder(self, folder: str, old: str, new: str) -> bool:
         try:
@@ -273,7 +338,7 @@ class MoverUp:
         except SourceChanged:
             self._raced.add(folder)
             return False
-        except _DOES_NOT:
+        except DOES_NOT:
             return False
 
     def _riders(self, state: State) -> list[Outcome]:
@@ -304,20 +369,39 @@ class MoverUp:
         return outcomes
 
     async def _one_after_the_other(self, jobs: Sequence[_Job]) -> AsyncIterator[list[Outcome]]:
-        """Each when its new path is free; where files wait for each other, one steps aside."""
+        """Each when its new path is free; where files wait for each other, one steps aside.
+
+        What goes round with it has happened when all have: a run that is killed in the middle
+        leaves on record where they were.
+        """
         stuck: set[int] = set()
+        ring: list[Outcome] = []
+        is_open = False
         for number, is_aside in in_order([(job.at, job.to) for job in jobs]):
             job = jobs[number]
             if number in stuck:
                 continue
+            is_last = job.entry is not None
+            if is_open and not is_aside and not is_last:
+                await self._aside.follow(job.at, job.to)
+            is_open |= is_aside
             outcomes = await (self._put_aside(job) if is_aside else self._one(job))
-            yield outcomes
+            ring += outcomes
             if any(one.problem is not None for one in outcomes):
                 stuck.add(number)
             elif not is_aside:  # what is stuck may have the name of a moment still
                 await self._aside.end(job.to)
+                is_open = is_open and not is_last
+            if not is_open:
+                yield ring
+                ring = []
         if stuck:
-            await finish_moves(self._remote, self._aside)
+            await self._give_up_ring()
+            await self._see_what_waits()
+        yield [_waiting(one.decision) if self._is_in_ring(one) else one for one in ring]
+
+    def _is_in_ring(self, outcome: Outcome) -> bool:
+        return outcome.problem is None and self.carried.waits(outcome.decision.path)
 
     async def _put_aside(self, job: _Job) -> list[Outcome]:
         """Free the path of a file that waits for another."""
@@ -325,7 +409,7 @@ class MoverUp:
         await self._aside.begin(is_folder=False, aside=target, to=job.to, back=job.at)
         try:
             job.entry = await self._move(job, target)
-        except _DOES_NOT as error:
+        except DOES_NOT as error:
             return await self._instead(job, error)
         job.at = target
         return []
@@ -334,7 +418,7 @@ class MoverUp:
         """One file; what the server does not do is left to the paths."""
         try:
             return [_done(job, await self._move(job, job.to))]
-        except _DOES_NOT as error:
+        except DOES_NOT as error:
             return await self._instead(job, error)
 
     async def _move(self, job: _Job, to: RelPath) -> RemoteEntry:
@@ -349,12 +433,21 @@ class MoverUp:
         now = await self._remote.look(job.at)
         if now is None or now.etag != seen.etag or now.file_id != seen.file_id:
             raise SourceChanged(f"{job.to}: changed on the server since the plan was made")
-        if await self._remote.look(to) is not None:
-            raise SourceChanged(f"{job.to}: is on the server meanwhile")
-        return await _moved(self._remote, now, to)
+        there = await self._remote.look(to)
+        if there is None or (there.file_id and there.file_id == now.file_id):
+            return await moved(self._remote, now, to)  # or it is so called there, and not here
+        called = await self._state.call(lambda state: state.moves.listed_as(there.file_id))
+        if called not in (None, to):
+            raise _Namesake(
+                f"{job.to}: the server has another file of this name, which is {called!r} here",
+                hint="rename one of the two",
+            )
+        raise SourceChanged(f"{job.to}: is on the server meanwhile")
 
     async def _instead(self, job: _Job, error: FwsyncError) -> list[Outcome]:
         """What is to be done by paths, where a move was not to be had."""
+        if isinstance(error, _Namesake):
+            return [Outcome(job.decision, problem=Problem.of(job.to, error))]
         if isinstance(error, SourceChanged | Garbled) or job.entry is not None:
             problem = Problem.of(job.to, error)
             hint = problem.hint or "the next run compares it again"
@@ -381,6 +474,15 @@ class MoverUp:
         return outcomes
 
 
+async def nothing_begun(state: StateThread, asides: Asides) -> None:
+    """No file is on its way in two steps: what others move is their doing from now on.
+
+    Where something has a name for a moment still, there are such files.
+    """
+    if await state.call(State.setting, _BEGUN) and not await asides.all():
+        await state.call(State.set_setting, _BEGUN, None)
+
+
 def _job(decision: Decision) -> _Job:
     assert decision.base is not None, f"{decision.path}: moved, but never agreed on"
     assert decision.remote is not None, f"{decision.path}: nothing to move there"
@@ -388,14 +490,23 @@ def _job(decision: Decision) -> _Job:
 
 
 def _in_two_steps(jobs: Sequence[_Job], whole: Folded) -> dict[str, str]:
-    """Files whose folder moves to where they do not belong: by their ids, where they do."""
+    """Files whose folder moves to where they do not belong: by their ids, where they do.
+
+    So does one that goes round with others, if that ends in the middle.
+    """
+    rings = {one for one, to in whole.folders.items() if to in whole.folders}
     return {
         job.decision.remote.file_id: job.to
         for job in jobs
         if job.decision.remote is not None
-        and now_at(job.at, whole.folders) != job.to
-        and now_at(job.at, whole.folders) != job.at
+        and (now_at(job.at, whole.folders) not in (job.at, job.to) or _lies_below(job.at, rings))
     }
+
+
+def _where_to(jobs: Sequence[_Job]) -> dict[str, str]:
+    """Where files are to go, by their ids."""
+    known = [(job, job.decision.remote) for job in jobs]
+    return {there.file_id: job.to for job, there in known if there is not None}
 
 
 def _there(job: _Job, path: RelPath) -> RemoteEntry:
@@ -420,6 +531,17 @@ def _left(job: _Job) -> Outcome:
     return Outcome(job.decision, problem=problem)
 
 
+def _waiting(decision: Decision) -> Outcome:
+    """A step to or from where something is expected that has a name for a moment."""
+    problem = Problem(
+        decision.path,
+        "its place on the server waits for something that has another name there for a moment",
+        "the next run gives it its name, and goes on",
+        retryable=True,
+    )
+    return Outcome(decision, problem=problem)
+
+
 def _lies_below(path: str, taken: Set[str]) -> bool:
     while path := path.rpartition("/")[0]:
         if path in taken:
@@ -432,84 +554,3 @@ def _as_it_is(spot: Spot, job: _Job, path: RelPath) -> Spot:
     if path == job.to and spot.local is None:
         return replace(spot, local=job.decision.local)
     return spot
-
-
-# ------------------------------------------------------------------- names for a moment
-
-
-async def finish_moves(remote: Movable, asides: Asides) -> list[Problem]:
-    """Give all that a run has left under a name for a moment its new path, or its old one.
-
-    Args:
-        remote: where they are.
-        asides: of the root.
-
-    Returns:
-        What could be given neither, as both are taken.
-
-    Raises:
-        AuthError, LocalError, Unavailable: the server could not be asked.
-    """
-    problems = []
-    for one in await asides.all():
-        path, targets = one.aside, (one.to, one.back)
-        try:
-            if not await _bring_home(remote, one.is_folder, path, targets):
-                why = f"was called so on its way, and {targets[0]!r} and {targets[1]!r} are taken"
-                problems.append(Problem(path, why, "rename it on the server"))
-                continue
-        except (AuthError, LocalError, Unavailable):
-            raise
-        except (RemoteError, FileProblem) as error:
-            problems.append(Problem.of(path, error))
-            continue
-        await asides.end(one.to)
-    return problems
-
-
-async def _moved(remote: Movable, entry: RemoteEntry, to: RelPath) -> RemoteEntry:
-    """Move a file, again where the answer was lost; it is looked for before it is asked again.
-
-    Raises:
-        RemoteError, FileProblem: as :meth:`Movable.move`.
-    """
-    for left in reversed(range(_TRIES)):
-        try:
-            return await remote.move(entry, to)
-        except Unavailable:
-            there = await _look_after(remote, to)  # it may have moved, and we have not heard
-            if there is not None and there.file_id == entry.file_id:
-                return there
-            if not left:
-                raise
-    raise AssertionError("unreachable")
-
-
-async def _look_after(remote: Movable, to: RelPath) -> RemoteEntry | None:
-    """What is there after a move that may have been made.
-
-    Raises:
-        SourceChanged: that was refused, which says nothing of the move.
-    """
-    try:
-        return await remote.look(to)
-    except _DOES_NOT as error:
-        raise SourceChanged(f"{to}: may have moved on the server: {error}") from error
-
-
-async def _bring_home(
-    remote: Movable, is_folder: bool, path: RelPath, targets: Sequence[RelPath]
-) -> bool:
-    """False: none of its paths is free. What is not there any more needs none."""
-    for target in targets:
-        if is_folder:
-            if await remote.move_folder(path, target) or not await remote.has_folder(path):
-                return True
-            continue
-        entry = await remote.look(path)
-        if entry is None:
-            return True
-        if await remote.look(target) is None:
-            await _moved(remote, entry, target)
-            return True
-    return False

@@ -23,6 +23,7 @@ __all__ = [
     "GuardFacts",
     "Plan",
     "deleting_nothing_there",
+    "id_of",
     "is_addition",
     "is_risky",
     "make_plan",
@@ -47,6 +48,11 @@ class Plan:
     counts: Mapping[Verb, int] = field(default_factory=dict)  #: of all, waiting or not
     bytes_up: int = 0  #: of all, waiting or not
     bytes_down: int = 0
+    let_through: tuple[Guard, ...] = ()  #: the guards that consent has overruled
+    identity: str = ""  #: of root and remote
+    again: tuple[
+        str, ...
+    ] = ()  #: words of the command that consent is given to, if it is a saved plan
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -79,10 +85,9 @@ def make_plan(
     """
     ordered = sorted(decisions, key=_order)
     risky = [decision for decision in ordered if is_risky(decision)]
-    plan_id = _plan_id(risky, identity)
-    held: tuple[Guard, ...] = ()
-    if risky and accept != plan_id:
-        held = tripped(ordered, guards, limits)
+    plan_id = id_of(risky, identity)
+    objecting = tripped(ordered, guards, limits) if risky else ()
+    held = objecting if accept != plan_id else ()
     return Plan(
         carry_out=tuple(d for d in ordered if not (held and is_risky(d))),
         waiting=tuple(risky) if held else (),
@@ -91,6 +96,8 @@ def make_plan(
         counts=dict(sorted(Counter(decision.verb for decision in ordered).items())),
         bytes_up=sum(d.size for d in ordered if d.verb is Verb.UPLOAD),
         bytes_down=sum(d.size for d in ordered if d.verb is Verb.DOWNLOAD),
+        let_through=() if held else objecting,
+        identity=identity,
     )
 
 
@@ -135,7 +142,7 @@ def _rank(decision: Decision) -> int:
             return 0
 
 
-def _plan_id(risky: Sequence[Decision], identity: str) -> str:
+def id_of(risky: Sequence[Decision], identity: str) -> str:
     """A name for exactly these decisions on exactly this content, here and there."""
     items = [
         (

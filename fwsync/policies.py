@@ -70,34 +70,83 @@ def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters:
 #: Flags that are said of one run, or that only a watch has.
 _OF_ONE_RUN = frozenset({"accept_deletes", "new_root", "mode", "settle", "rescan"})
 
-#: What of a saved plan's settings is an option of every run.
-_OF_A_PLAN = ("layout", "include", "exclude", "conflict", "delete_up", "delete_down")
+#: What of a saved plan's settings is an option of the run that the plan is of, by directions.
+OF_A_PLAN: Mapping[str, tuple[Mode, ...]] = {
+    **dict.fromkeys(
+        (
+            *("layout", "pack", "pack_folders", "pack_acquisitions", "unpack", "keep_zips"),
+            *("no_subjects", "no_sessions", "root_dirs", "include", "exclude", "filter_from"),
+            *("hidden", "empty", "min_size", "max_size", "min_age_s", "max_age_s", "conflict"),
+            *("max_delete", "max_delete_container", "state"),
+        ),
+        (Mode.UP, Mode.DOWN, Mode.BOTH),
+    ),
+    **dict.fromkeys(
+        ("create_project", "delete_up", "pack_compress", "route"), (Mode.UP, Mode.BOTH)
+    ),
+    **dict.fromkeys(("delete_down", "analyses", "metadata_files"), (Mode.DOWN, Mode.BOTH)),
+    **dict.fromkeys(
+        (
+            *("regex", "scan", "subject", "session", "acquisition", "rules_file", "links"),
+            *("ingest_template", "set_vars", "routing", "unrouted", "detect_duplicates"),
+            *("duplicate_codes", "duplicate_projects", "duplicates", "deid_profile"),
+        ),
+        (Mode.UP,),
+    ),
+    **dict.fromkeys(
+        (
+            *("only_types", "not_types", "only_tags", "not_tags", "name_regex", "only_subjects"),
+            *("only_sessions", "only_acquisitions", "container_tags", "not_container_tags"),
+            *("mlsets", "not_mlsets", "modified_after", "modified_before", "where"),
+        ),
+        (Mode.DOWN,),
+    ),
+}
+
+#: Settings whose option says yes or no; of the others, no is what holds without the option.
+_YES_OR_NO = frozenset({"hidden", "fsync"})
 
 
-def words_of(settings: Settings, flags: Mapping[str, Any], config: Path | None) -> tuple[str, ...]:
+def words_of(
+    settings: Settings,
+    flags: Mapping[str, Any],
+    config: Path | None,
+    mode: Mode = Mode.BOTH,
+) -> tuple[str, ...]:
     """The options of a run as words of a command line, so that a person can give them again.
 
     Args:
         settings: made of the flags, among others.
-        flags: as they were given; of a saved plan, those that every run has.
+        flags: as they were given; of a saved plan, its settings, of which those are told that
+            are options of a run.
         config: the settings file, if one was named.
+        mode: the direction of that run.
     """
+    config = config or settings.file
+    around = settings.in_environment
+    own = {name: value for name, value in around.items() if mode in OF_A_PLAN.get(name, ())}
     told = {name: value for name, value in flags.items() if name not in _OF_ONE_RUN}
+    told |= own
     if isinstance(flags, Recorded):
-        told = {name: told[name] for name in _OF_A_PLAN if name in told}
+        told = {name: told[name] for name in told if mode in OF_A_PLAN.get(name, ())}
     words = [] if config is None else ["--config", str(Path.cwd() / config)]
     if told.get("delete_up") and told.get("delete_down"):
         words += ["--delete"]
         told = {name: told[name] for name in told.keys() - {"delete_up", "delete_down"}}
     for name, value in sorted(told.items()):
-        seen = settings.given.get(name, value)  # a path is absolute there
+        if value is False and name not in _YES_OR_NO:
+            continue
+        # A path is absolute there; a word of a variable may stand for several.
+        seen = value if name in own else settings.given.get(name, value)
         words += _words(flag_of(name), seen)
     return tuple(words)
 
 
 def _words(option: str, value: object) -> list[str]:
-    if value is None or isinstance(value, Mapping):
+    if value is None:
         return []
+    if isinstance(value, Mapping):
+        return [word for key, one in value.items() for word in (option, f"{key}={one}")]
     if isinstance(value, bool):
         return [option if value else f"--no-{option.removeprefix('--')}"]
     if isinstance(value, (list, tuple)):

@@ -6,15 +6,16 @@ a :class:`RemoteReader` is an error of the type checker, not of the night run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from functools import lru_cache
+from typing import Protocol, overload, runtime_checkable
 
 from fwsync.digest import Digest
 from fwsync.errors import FwsyncError
-from fwsync.model import RelPath, RemoteEntry, Unknown
+from fwsync.model import ContainerRef, Holder, Level, RelPath, RemoteEntry, Unknown
 
 
 class RouteName(StrEnum):
@@ -33,6 +34,52 @@ class FormBy(StrEnum):
     LABEL = "label"
     UID = "uid"
     REAPER = "reaper"
+
+
+#: A file on the server as the state keeps it: path, size, tag, digest, what kind of container
+#: holds it and its id, name, id and version of the file, time of change. See ``RemoteEntry``.
+ListedRow = tuple[RelPath, int, str, Digest | None, str, str, str, str, int, int]
+
+_HOLDERS: Mapping[str, Level | Holder] = {one.value: one for one in (*Level, *Holder)}
+
+
+class ListedPage(Sequence[RemoteEntry | Unknown]):
+    """A page of a listing as rows; whoever looks at its entries has them made."""
+
+    __slots__ = ("rows", "unknown")
+
+    def __init__(self, rows: Sequence[ListedRow], unknown: Sequence[Unknown]) -> None:
+        self.rows = rows
+        self.unknown = unknown
+
+    def __len__(self) -> int:
+        return len(self.unknown) + len(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> RemoteEntry | Unknown: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[RemoteEntry | Unknown]: ...
+    def __getitem__(
+        self, at: int | slice
+    ) -> RemoteEntry | Unknown | Sequence[RemoteEntry | Unknown]:
+        """As a list of all of them has it."""
+        return [*self][at]
+
+    def __iter__(self) -> Iterator[RemoteEntry | Unknown]:
+        yield from self.unknown
+        yield from map(entry_of, self.rows)
+
+
+def entry_of(row: ListedRow) -> RemoteEntry:
+    """The entry that a row is."""
+    path, size, etag, digest, kind, id_, name, file_id, version, modified_ns = row
+    container = _container(kind, id_)
+    return RemoteEntry(path, size, etag, digest, container, name, file_id, version, modified_ns)
+
+
+@lru_cache(maxsize=4096)  # one for all of its files, which mostly come one after another
+def _container(holder: str, id_: str) -> ContainerRef:
+    return ContainerRef(_HOLDERS[holder], id_)
 
 
 @dataclass(frozen=True, slots=True)

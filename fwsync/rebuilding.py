@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,7 @@ async def _run(
     folder: Path, target: str | None, flags: Flags, config: Path | None, progress: Progress
 ) -> Rebuilt:
     settings = settings_of(flags, config)
+    await in_thread(known_roots.check, folder, environment())
     root = await in_thread(roots.prepare_root, folder)
     place = await in_thread(_place, root, target or settings.project, settings)
     target = target or settings.project or await in_thread(whereabouts.known_target, place)
@@ -120,8 +122,12 @@ def _renew(place: roots.Place, scope: scopes.Scope | None, done: Rebuilt) -> Non
     """Make a new state file of what can be saved of the old one, and put it in its place."""
     file = place.work_copy_of or place.state_file
     _check_root(place, file)
+    if scope is None and not file.exists():
+        raise scopes.no_project_yet(place.root)  # before anything is made in a folder of others
     with locks.RootLock(place, command=f"fwsync {COMMAND}"):
-        root_id = roots.prepare_place(place)
+        root_id = roots.prepare_place(
+            place, partial(known_roots.announce, place.record, place.root)
+        )
         _check_version(file)
         roots.make_folder(place.state_file.parent, place.root)
         # Where the state is used, which is a local disk: its own folder may be on a network.
@@ -183,7 +189,6 @@ def _check_root(place: roots.Place, file: Path) -> None:
     Raises:
         Halted: it is another one, or has lost its marker.
     """
-    known_roots.check(place.root, environment())
     check_known_root(place)
     is_elsewhere = not file.is_relative_to(place.root) and file.exists()
     if is_elsewhere and place.marker is not None and roots.root_id(place.root) is None:

@@ -164,7 +164,7 @@ def count(report: Report, outcome: Outcome, trash: str = "") -> None:
         report.to_trash(path, trash)
         report.files -= len(local.pack.members) if local is not None and local.pack else 1
     elif verb is Verb.DELETE_REMOTE:
-        report.deleted += 1
+        report.deleted_on_server(path)
     elif verb in (Verb.RENAME, Verb.RENAME_REMOTE):
         _count_rename(report, outcome)
     elif verb is Verb.ADOPT:

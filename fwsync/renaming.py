@@ -23,6 +23,7 @@ from fwsync.localfs import (
     folder,
     local_problem,
     look,
+    remove,
     split,
     stamp_at,
     stamp_of,
@@ -52,6 +53,7 @@ class Arrival:
     path: str  #: where it belongs, below the root
     replaces: Stamp | None  #: what the plan saw there; None: nothing was there
     is_noted: bool = False  #: after a kill, what lies under the part's name is looked at
+    copy: str = ""  #: the name beside it that what stands there has got, as a conflict's copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,10 @@ class Relocation:
 def publish(root_fd: int, arrival: Arrival, *, trash: str) -> tuple[Stamp, str]:
     """Give a finished part its name; the path holds the old bytes or the new at any instant.
 
-    What stood there goes to the trash first. The folder's own fsync is the caller's,
-    once a batch: until then nothing about the file may be recorded.
+    What stood there goes to the trash first. Where it has a copy for a name by then, it leaves
+    the trash again: two names of one file are no safety, as who edits one edits the other. The
+    folder's own fsync is the caller's, once a batch: until then nothing about the file may be
+    recorded.
 
     Args:
         root_fd: the root.
@@ -98,6 +102,10 @@ def publish(root_fd: int, arrival: Arrival, *, trash: str) -> tuple[Stamp, str]:
                     _replace(from_fd, part_name, to_fd, name, arrival.replaces)
                 else:
                     _replace_aside(root_fd, arrival, split(kept)[0])
+                if arrival.copy and are_one_file(root_fd, kept, arrival.copy):
+                    remove(root_fd, kept)
+                    remove_empty(root_fd, split(kept)[0])
+                    kept = ""
             return _stamp_named(to_fd, name, given), kept
     except FileExistsError:
         raise SourceChanged(f"{arrival.path}: appeared here while it was fetched") from None

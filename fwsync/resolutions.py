@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fwsync import conflicts, localfs, renaming, trash
 from fwsync.digest import ContentHasher, Digest
-from fwsync.errors import FileProblem
+from fwsync.errors import FileProblem, FwsyncError
 from fwsync.model import Problem, RelPath, Stamp
 from fwsync.renaming import Arrival, Relocation
 from fwsync.roots import RESERVED
@@ -45,8 +46,8 @@ def settle(state: State, root_fd: int, conflict: OpenConflict, how: str, name: s
         root_fd: the root.
         conflict: open.
         how: :data:`LOCAL`, :data:`REMOTE` or :data:`BOTH`.
-        name: of :data:`BOTH`: what the copy is called from now on; with a slash, below the root.
-            Empty: as it is.
+        name: of :data:`BOTH`: what the copy is called from now on, beside where it is; or, with
+            a slash before it, its path below the root. Empty: as it is.
 
     Raises:
         LocalError: no space, even for a name; it is open as before.
@@ -94,6 +95,26 @@ def close_gone(state: State, root_fd: int, *, is_held: bool = False) -> list[Pro
     return edited
 
 
+def go_along(state: State, root_fd: int, moved: Mapping[RelPath, RelPath]) -> None:
+    """After files were renamed here as on the server: their open conflicts have the new paths.
+
+    The copy beside such a file goes along. One that cannot stays where it is, on record as
+    before; killed in between, :func:`close_gone` finds it by its name.
+
+    Args:
+        state: knows the conflicts.
+        root_fd: the root.
+        moved: the old paths, and the new ones.
+    """
+    for one in state.conflicts():
+        new = moved.get(one.path)
+        if new is not None:
+            copy = one.copy_path
+            with suppress(FwsyncError):
+                copy = _brought(root_fd, one, state.copies.lies_at(new))
+            state.copies.follow(one.id, new, copy)
+
+
 # ----------------------------------------------------------------------------- the three ways
 
 
@@ -104,7 +125,8 @@ def _settle(state: State, root_fd: int, one: OpenConflict, how: str, name: str) 
     copy = localfs.look(root_fd, one.copy_path)
     if copy is None:
         state.copies.close(one.id, f"{how}; its copy is gone")
-        return Settled(one.path, how, "its copy is gone already; closed")
+        said = "its copy is gone already, and the server's version stays; closed"
+        return Settled(one.path, how, said)
     if renaming.are_one_file(root_fd, here, one.copy_path):
         raise FileProblem(
             f"{one.path}: the server's version has not come down yet",
@@ -142,7 +164,8 @@ def _named(root_fd: int, one: OpenConflict, name: str) -> RelPath:
         FileProblem: it cannot be there.
     """
     folder = one.copy_path.rpartition("/")[0]
-    new = RelPath(name if "/" in name or not folder else f"{folder}/{name}")
+    is_path = name.startswith("/")
+    new = RelPath(name[1:] if is_path else f"{folder}/{name}" if folder else name)
     localfs.split(new)
     noted = {copy.rpartition("/")[2] for copy in conflicts.noted_copies(root_fd)}
     if new.split("/")[0] == RESERVED or new.rpartition("/")[2] in noted:
@@ -204,6 +227,22 @@ def _end_taking_back(
 
 
 # ------------------------------------------------------------------------------- small hands
+
+
+def _brought(root_fd: int, one: OpenConflict, here: str) -> RelPath:
+    """Bring a copy beside its file, which has moved; gives its path then."""
+    (folder, _, name), into = one.copy_path.rpartition("/"), here.rpartition("/")[0]
+    beside = RelPath(f"{into}/{name}" if into else name)
+    seen = localfs.look(root_fd, one.copy_path)
+    was_beside = folder == one.path.rpartition("/")[0]
+    if seen is None or not was_beside or not localfs.is_free(root_fd, beside):
+        return one.copy_path
+    conflicts.note_copy(root_fd, beside)  # before: else it would be sent as a new file
+    renaming.relocate(root_fd, Relocation(one.copy_path, beside, seen), trash=_trash_of_now())
+    for changed in (into, folder):
+        localfs.sync_folder(root_fd, changed)
+    renaming.remove_empty(root_fd, folder)
+    return beside
 
 
 def _trash_of_now() -> str:

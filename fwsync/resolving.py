@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fwsync import below_root, localfs, resolutions
@@ -125,9 +126,28 @@ def resolve(
         raise UsageError("the files are of several folders; name those of one at a time")
     if wanted.name and (wanted.how != BOTH or len(named) > 1 or wanted.all):
         raise UsageError("--as: is a name for one file that is kept beside the other")
+    if "/" in wanted.name:
+        wanted = replace(wanted, name=f"/{_new_path(wanted.name, named[0])}")
     with below_root.state_of(named[0]):
         pass  # what cannot be a root gets no lock
     return asyncio.run(_resolve(named, wanted))
+
+
+def _new_path(typed: str, one: Named) -> RelPath:
+    """Where a copy is to be, below the root; typed as the other paths are.
+
+    Raises:
+        UsageError: it is not below that root.
+    """
+    full = Path(os.path.normpath(Path.cwd() / typed))
+    full = full.parent.resolve() / full.name
+    if one.root not in full.parents:
+        raise UsageError(
+            f"--as {typed}: is not below the folder {one.root}",
+            hint="give a name, which is beside the file, or a path as it is from where you are",
+        )
+    inside = localfs.valid_text(str(full.relative_to(one.root)))
+    return RelPath(unicodedata.normalize("NFC", inside))
 
 
 async def _resolve(named: Sequence[Named], wanted: Wanted) -> list[Settled]:
@@ -280,9 +300,10 @@ def _meant(found: Sequence[Open], one: Named, wanted: Wanted) -> list[Open]:
             f"{shown}: is not in conflict",
             hint="it is a folder: --all settles all below it"
             if is_folder
-            else "`fwsync conflicts DIR` lists those that are",
+            else f"`fwsync conflicts {shlex.quote(str(one.root))}` lists those that are",
         )
-    several = [path for path, number in Counter(each.path for each in meant).items() if number > 1]
+    there = Counter(each.path for each in meant if each.mine.size is not None)
+    several = [path for path, number in there.items() if number > 1]
     if several and wanted.how == LOCAL:
         raise UsageError(
             f"{min(several)}: has several copies, and one of them can take its place",

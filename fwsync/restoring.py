@@ -7,6 +7,7 @@ file that somebody has put there.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def restore(root: Path, wanted: Wanted) -> list[Restored]:
     if not wanted.paths and not wanted.run:
         raise UsageError(
             "restore: neither a path nor a run is named",
-            hint="`fwsync restore DIR --list` lists what there is; name PATH, or --run",
+            hint=f"{_list(root)} lists what there is; name PATH, or --run",
         )
     root_fd = localfs.open_root(root)
     try:
@@ -107,6 +108,10 @@ def restore(root: Path, wanted: Wanted) -> list[Restored]:
         os.close(root_fd)
 
 
+def _list(root: Path) -> str:
+    return f"`fwsync restore {shlex.quote(str(root))} --list`"
+
+
 def _nothing_of(root: Path, *, is_empty: bool) -> UsageError:
     if is_empty:
         return UsageError(
@@ -115,7 +120,7 @@ def _nothing_of(root: Path, *, is_empty: bool) -> UsageError:
         )
     return UsageError(
         f"{root}: nothing in its trash is of this path or run",
-        hint="`fwsync restore DIR --list` lists what there is",
+        hint=f"{_list(root)} lists what there is",
     )
 
 

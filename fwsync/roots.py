@@ -19,13 +19,15 @@ Its rule: nothing of ours is ever a file of the user's. Below the root we own on
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence, Set
+import struct
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +38,9 @@ from fwsync.errors import LocalError, UsageError
 
 #: The one name below a root that is ours; never scanned, never synced.
 RESERVED = ".fwsync"
+
+#: How a file system is asked for the generation of an inode. Source: linux/fs.h, FS_IOC_GETVERSION.
+_GET_GENERATION = 0x80087601
 
 #: Names of files on their way: see :func:`part_name`.
 _PART = re.compile(r"[0-9a-f]{32}(?:\.[0-9a-z]{1,16})?")
@@ -174,8 +179,12 @@ def _is_kept(folder: Path) -> bool:
     return not (own / "state.db").exists() or any(own.glob("*remotes"))
 
 
-def prepare_place(place: Place) -> str:
+def prepare_place(place: Place, announce: Callable[[str], None] = lambda _: None) -> str:
     """Make the folders that the place needs; gives the root's id, made on first use.
+
+    Args:
+        place: of the root.
+        announce: is told of a new id before that is written: see :func:`known_roots.announce`.
 
     Returns:
         The id in the marker; empty where nothing may be written below the root.
@@ -195,6 +204,7 @@ def prepare_place(place: Place) -> str:
         known = root_id(place.root)
         if known is None:
             known = secrets.token_hex(16)
+            announce(known)
             made = {"id": known, "created": datetime.now(UTC).isoformat(timespec="seconds")}
             write_aside(place.marker, json.dumps(made) + "\n")
         return known
@@ -220,6 +230,28 @@ def root_id(root: Path) -> str | None:
         return str(json.loads((root / RESERVED / "marker").read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def identity(root: Path) -> str:
+    """What tells a folder from another one that later stands in its place on the same disk.
+
+    The number of its inode, and how often that was used before, where the file system says so:
+    a number that is free again is given to the next folder. Empty: it cannot be told.
+    """
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        number = os.fstat(fd).st_ino
+        with contextlib.suppress(OSError):
+            (used,) = struct.unpack(
+                "l", fcntl.ioctl(fd, _GET_GENERATION, bytes(struct.calcsize("l")))
+            )
+            return f"{number}.{used}"
+        return str(number)
+    finally:
+        os.close(fd)
 
 
 def check_marker(root: Path, expected_id: str) -> str:

@@ -24,17 +24,18 @@ from fwsync import (
     known_roots,
     localfs,
     locks,
+    policies,
     resolutions,
     restored_noted,
     roots,
     saved_plans,
     whereabouts,
 )
-from fwsync.config import environment
+from fwsync.config import Settings, environment
 from fwsync.engine import Settle
 from fwsync.errors import Exit, FwsyncError, UsageError
 from fwsync.filters import Filters
-from fwsync.held_state import copy_state
+from fwsync.held_state import check_known_root, copy_state
 from fwsync.holds import Hold
 from fwsync.localfs import disk_errors
 from fwsync.model import Mode, Problem, RelPath, Report, Verb
@@ -71,6 +72,10 @@ class Planned:
     said: Mapping[RelPath, Said] = field(default_factory=dict)  #: of the files that would go up
     saved_to: Path | None = None  #: the file that has it, to be applied
     kept_twice: frozenset[RelPath] = frozenset()  #: conflicts that end with both files here
+    conflicts_open: int = 0  #: conflicts of earlier runs that wait for a person
+    where: tuple[str, ...] = ()  #: words that name root and state to another command
+    again: tuple[str, ...] = ()  #: the words that apply the saved plan
+    makes_project: bool = False  #: it is not there yet
 
     @property
     def bytes(self) -> int:
@@ -92,6 +97,7 @@ class Status:
     held: int = 0
     held_sides: Mapping[str, int] = field(default_factory=dict)  #: the same, by who deleted
     several: bool = False  #: the folder is kept in step with other projects, too
+    where: tuple[str, ...] = ()  #: words that name root and state to another command
     last: Run | None = None
     problems: list[OpenProblem] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -113,6 +119,8 @@ class Status:
         """The command that lets through what a guard holds; empty where none does."""
         if self.hold is None:
             return ""
+        if self.hold.again:  # as of a saved plan
+            return shlex.join(["fwsync", *self.hold.again, "--accept-deletes", self.hold.plan_id])
         mode = Mode(self.hold.mode)
         named = [self.remote] if self.several or mode is Mode.DOWN else []
         where = [*named, str(self.root)] if mode is Mode.DOWN else [str(self.root), *named]
@@ -218,6 +226,7 @@ async def recorded_cycle(
     started_ns = time.time_ns()
     number = await state.call(State.begin_run, command, session.scope.name)
     await _take_up(session)
+    named = await in_thread(_where, session)
     code: int | None = None  # a run that ends by a defect of ours leaves none
     report = Report()
     try:
@@ -245,7 +254,7 @@ async def recorded_cycle(
         code = Exit.INTERRUPTED
         raise
     finally:
-        _complete(report, session, command)
+        _complete(report, session, command, named)
         if code is not None:
             told = _counts(report) | {"mode": session.mode.value}
             await state.call(State.end_run, number, int(code), told)
@@ -269,12 +278,34 @@ def _write_restored(state: State, files: list[Restored]) -> None:
     state.history.take_restored(files)
 
 
-def _complete(report: Report, session: Session, command: str) -> None:
+def _complete(report: Report, session: Session, command: str, named: tuple[str, ...]) -> None:
     report.command = command
     report.root = str(session.place.root)
+    report.where = named
+    report.made = [str(one) for one in session.remote.projects if one.is_new]
     report.remote = session.scope.name
     report.requests = session.api.requests
     report.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _where(session: Session) -> tuple[str, ...]:
+    """Words that name root and state to a command that knows neither; blocks."""
+    return where(session.place, session.scope.name, session.settings)
+
+
+def where(place: roots.Place, project: str, settings: Settings) -> tuple[str, ...]:
+    """Words that name a root to a command: its project, where it has several, and its state.
+
+    Args:
+        place: of the root.
+        project: its name.
+        settings: say if the state lies where nobody looks for it.
+    """
+    several = False
+    with contextlib.suppress(OSError):  # a hint is worth no failure
+        several = len(whereabouts.known_remotes(place.remotes)) > 1
+    state = () if settings.state is None else ("--state", str(settings.state))
+    return (str(place.root), *([project] if several else []), *state)
 
 
 def _counts(report: Report) -> dict[str, Any]:
@@ -346,7 +377,23 @@ async def _plan(
                 await in_thread(saved_plans.write, out, saved)
             rules = session.engine.policy.rules
             both = frozenset(one.path for one in plan.carry_out if keeps_both(one, rules))
-            return Planned(plan, problems, said, out, both)
+            return Planned(
+                plan,
+                problems,
+                said,
+                out,
+                both,
+                await session.state.call(_count_open),
+                await in_thread(_where, session),
+                () if out is None else _to_apply(out, session.settings, flags, config),
+                makes_project=not session.scope.id,
+            )
+
+
+def _to_apply(out: Path, settings: Settings, flags: Flags, config: Path | None) -> tuple[str, ...]:
+    """The words that apply a saved plan; what decides something is in the plan."""
+    how = {name: value for name, value in flags.items() if name == "api_key_file"}
+    return ("apply", str(out), *policies.words_of(settings, how, config))
 
 
 def _plan_file(out: Path, folder: Path) -> Path:
@@ -449,8 +496,9 @@ async def _verify(
         filters = session.engine.policy.ignore or Filters()
         report.difference_list += await session.state.call(_held_before, filters)
         (await session.extras.look()).differ(report)
+        report.skipped = len(report.difference_list)
         report.conflicts_open = await session.state.call(_count_open)
-        _complete(report, session, "verify")
+        _complete(report, session, "verify", await in_thread(_where, session))
         return report
 
 
@@ -475,14 +523,15 @@ def read_status(
 
     Raises:
         UsageError: it is no root of ours.
-        Halted: it was one, and is empty now or another.
+        Halted: it was one, and is gone, empty or another now.
     """
     settings = settings_of(flags, config)
+    known_roots.check(folder, environment())
     root = roots.prepare_root(folder)
     place = whereabouts.locate(root, target, state_option=settings.state, env=environment())
+    check_known_root(place)
     source = place.work_copy_of or place.state_file
     if not source.exists():
-        known_roots.check(root, environment())
         raise UsageError(
             f"{folder}: nothing is known about this folder",
             hint="run fwsync push, pull, sync or watch on it first",
@@ -502,6 +551,7 @@ def read_status(
                 held=counts["held"],
                 held_sides=state.numbers.held(),
                 several=len(whereabouts.known_remotes(place.remotes)) > 1,
+                where=where(place, state.setting(PROJECT_NAME) or "", settings),
                 last=runs[0] if runs else None,
                 problems=state.problems(),
                 conflicts=[one.path for one in state.conflicts()],

@@ -23,7 +23,7 @@ from fwsync._version import __version__
 from fwsync.config import Settings
 from fwsync.digest import ContentHasher
 from fwsync.errors import LocalError, UsageError
-from fwsync.model import BaseEntry, Decision, LocalEntry, Mode, RemoteEntry
+from fwsync.model import BaseEntry, Decision, LocalEntry, Mode, RemoteEntry, Verb
 from fwsync.plan import Guard, Plan
 from fwsync.roots import local_error
 
@@ -233,13 +233,12 @@ def check_target(file: Path) -> None:
     """See that a plan may be written there; blocks.
 
     Raises:
-        UsageError: something else is there, which is not overwritten.
-        LocalError: the folder is not there.
+        UsageError: something else is there, which is not overwritten; or there is no folder.
     """
     if not file.parent.is_dir():
-        raise LocalError(
-            f"{file}: the plan cannot be written: {file.parent} is no folder",
-            hint="name another file by --out",
+        raise UsageError(
+            f"{file}: the plan cannot be written: there is no folder {file.parent}",
+            hint="make that folder, or name another file by --out",
         )
     try:
         mode = file.lstat().st_mode
@@ -481,15 +480,20 @@ def _guard(told: object) -> Guard:
     return Guard(_need(told, "name", str), _need(told, "reason", str))
 
 
+def step_of(path: str, verb: str) -> tuple[str, bool]:
+    """What a path has one step of: a rename, and what is done to the file that is there then."""
+    return path, verb in (Verb.RENAME.value, Verb.RENAME_REMOTE.value)
+
+
 def _items(told: Sequence[object]) -> tuple[Item, ...]:
     seen = set()
     for one in told:
         if not isinstance(one, dict):
             raise _Wrong("one of its decisions is none")
-        path, _ = _need(one, "path", str), _need(one, "verb", str)
-        if path in seen:
+        path, verb = _need(one, "path", str), _need(one, "verb", str)
+        if step_of(path, verb) in seen:
             raise _Wrong(f"{path[:200]!r} is in it twice")
-        seen.add(path)
+        seen.add(step_of(path, verb))
         for side in ("local", "remote", "base", "replaces"):
             if one.get(side) is not None and not isinstance(one[side], dict):
                 raise _Wrong(f"what it says of {path[:200]!r} cannot be understood")

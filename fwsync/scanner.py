@@ -25,10 +25,16 @@ from fwsync import localfs
 from fwsync.digest import ContentHasher, TagHasher
 from fwsync.errors import SourceChanged, Unreadable, UsageError
 from fwsync.filters import IGNORE_FILE, Filters
-from fwsync.model import LocalEntry, RelPath, Unknown
+from fwsync.model import LocalEntry, RelPath, SeenRow, Unknown
 
 #: Names that begin so are ours (state, parts, trash), at any depth: not scanned, not reported.
 RESERVED = ".fwsync"
+
+#: What to do about a folder that nobody may read: while there is one, nothing counts as gone.
+_UNREADABLE = "let the user that runs fwsync read it, or leave it out with --exclude"
+
+#: The folder that some disks keep for themselves; only root may look into it.
+LOST_AND_FOUND = "lost+found"
 
 #: Its files are another remote's, perhaps another patient's: they never go where ours do.
 _OF_ITS_OWN = f"is kept in step by itself; without the {RESERVED} in it, it takes part here"
@@ -66,7 +72,7 @@ class _Folder:
         self.is_linked = is_linked
 
 
-_Found = LocalEntry | Unknown | _Folder
+_Found = SeenRow | Unknown | _Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,14 @@ def walk(
         follow: symbolic links that lead to a file or a folder below the root stand for it.
             All others are Unknown, as every link is without this.
     """
+    for found in walk_rows(root, ignore=ignore, follow=follow):
+        yield LocalEntry.of(found) if isinstance(found, tuple) else found
+
+
+def walk_rows(
+    root: Path | int, *, ignore: Filters | None = None, follow: bool = False
+) -> Iterator[SeenRow | Unknown]:
+    """The same for who takes a million files in: rows, and no entry for each."""
     filters = Filters() if ignore is None else ignore
     filters.begin()
     try:
@@ -115,7 +129,7 @@ def walk(
         os.close(root_fd)
 
 
-def _walk(look: _Look) -> Iterator[LocalEntry | Unknown]:
+def _walk(look: _Look) -> Iterator[SeenRow | Unknown]:
     # A stack of our own: a tree may be deeper than Python recurses. Folders are opened
     # again from the root when their turn comes, so depth costs no descriptors either.
     stack: list[tuple[Iterator[_Found], tuple[int, int]]] = []
@@ -149,7 +163,10 @@ def _enter(
         if error.errno in _GONE and folder.path:
             return [], nowhere
         reason = "became a symbolic link" if error.errno == errno.ELOOP else localfs.why(error)
-        return [Unknown(scope, f"the folder cannot be opened ({reason})", hides=True)], nowhere
+        why = f"the folder cannot be opened ({reason})"
+        if scope == LOST_AND_FOUND and error.errno == errno.EACCES:
+            return [Unknown(scope, f"{why}; it is the disk's own", expected=True)], nowhere
+        return [Unknown(scope, why, hint=_UNREADABLE, hides=True)], nowhere
     try:
         status = os.fstat(fd)
         identity = (status.st_dev, status.st_ino)
@@ -160,7 +177,7 @@ def _enter(
     except OSError as error:
         # Also half-way through: half a listing would make deletions of the other half.
         reason = f"the folder cannot be listed ({localfs.why(error)})"
-        return [Unknown(scope, reason, hides=True)], nowhere
+        return [Unknown(scope, reason, hint=_UNREADABLE, hides=True)], nowhere
     finally:
         os.close(fd)
 
@@ -170,6 +187,7 @@ def _list(fd: int, folder: _Folder, look: _Look, *, has_rules: bool = False) -> 
     disk_prefix = f"{folder.disk}/" if folder.disk else ""
     same = path_prefix == disk_prefix
     filters = None if look.filters.idle else look.filters  # a call for each name adds up
+    rows: list[SeenRow] = []  # the files; what sorts by something else than its path is apart
     keyed: list[tuple[str, _Found]] = []
     composed = False  # is any name not what it is on disk? Then two may be one.
     with os.scandir(fd) as entries:
@@ -194,13 +212,19 @@ def _list(fd: int, folder: _Folder, look: _Look, *, has_rules: bool = False) -> 
                 composed = composed or name != disk_name
             disk = None if same and name == disk_name else disk_prefix + disk_name
             found = _see(entry, path_prefix + name, disk, look, filters)
-            if found is not None:
+            if isinstance(found, tuple):
+                rows.append(found)
+            elif found is not None:
                 # "a/" sorts where the paths below folder a do: after "a-b", before "a0".
                 keyed.append((f"{name}/" if isinstance(found, _Folder) else name, found))
         else:
             has_rules = True  # or there are none
     if not has_rules:  # only now: a second look at the folder begins where the first one is closed
         return _list_by_rules(fd, folder, look)
+    if not keyed and not composed:
+        rows.sort(key=_first)
+        return [*rows]
+    keyed += ((row[0][len(path_prefix) :], row) for row in rows)
     keyed.sort(key=_first)
     return _without_twins(keyed, path_prefix) if composed else [found for _, found in keyed]
 
@@ -260,9 +284,10 @@ def _see(
     except OSError as error:
         if error.errno in _GONE:
             return None
-        return Unknown(RelPath(path), f"cannot be looked at ({localfs.why(error)})", hides=True)
+        why = f"cannot be looked at ({localfs.why(error)})"
+        return Unknown(RelPath(path), why, hint=_UNREADABLE, hides=True)
     if stat.S_ISREG(status.st_mode):
-        return LocalEntry(RelPath(path), localfs.stamp_of(status), disk_path=disk)
+        return (RelPath(path), *localfs.stamp_of(status), disk)
     if stat.S_ISDIR(status.st_mode):  # became a folder since it was listed
         return _Folder(path, path if disk is None else disk)
     if look.follow and stat.S_ISLNK(status.st_mode):
@@ -280,7 +305,7 @@ def _see_behind(path: str, disk: str, look: _Look) -> _Found | None:
         reason = f"is a symbolic link that cannot be followed ({localfs.why(error)})"
         return Unknown(RelPath(path), reason, expected=error.errno in (*_GONE, errno.ELOOP))
     if stat.S_ISREG(status.st_mode):
-        return LocalEntry(RelPath(path), localfs.stamp_of(status), disk_path=disk)
+        return (RelPath(path), *localfs.stamp_of(status), disk)
     if not stat.S_ISDIR(status.st_mode):
         reason = f"leads to what {localfs.kind_of(status.st_mode)}"
         return Unknown(RelPath(path), reason, expected=True)

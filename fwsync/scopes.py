@@ -7,6 +7,7 @@ never guessed. What could not be asked about is not gone.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,13 @@ async def named_scope(
     return None
 
 
+def made(scope: Scope) -> str:
+    """That a project was made, or would be; empty: it was there."""
+    if not scope.id:
+        return f"{scope.name}: the project would be made"
+    return next((f"made the project {one}" for one in scope.projects if one.is_new), "")
+
+
 def whole_site(door: Door) -> Scope:
     """The projects that the files of a root name, whichever these are."""
     return Scope(whereabouts.WHOLE_SITE, f"all projects at {door.api.url.host}")
@@ -114,10 +122,11 @@ def no_project_yet(root: Path, why: str = "") -> UsageError:
         root: the folder.
         why: what the layout lacks for saying it; empty: there is none.
     """
+    named = shlex.quote(str(root))
     return UsageError(
         f"{root}: belongs to no project yet" + (f", and {why}" if why else ""),
-        hint="name it once: fwsync push DIR GROUP/PROJECT, fwsync pull GROUP/PROJECT DIR, …; "
-        "or use a layout that names group and project, such as one that begins with "
+        hint=f"name it once: fwsync push {named} GROUP/PROJECT, fwsync pull GROUP/PROJECT {named}, "
+        "…; or use a layout that names group and project, such as one that begins with "
         f"{PROJECT_FOLDERS.removesuffix('/')}, or --scan dicom with --routing",
     )
 
@@ -235,6 +244,8 @@ class NamedProjects:
                 unseen.append(found)
             elif found.id:
                 known[labels] = found
+                if found.is_new:
+                    self._say(f"made the project {found}")
             else:
                 self._say(f"{found}: the project would be made")
         self.remote.projects = tuple(known.values())

@@ -159,7 +159,7 @@ async def open_session(
         review = await _review(asks, settings, root_fd, deid, reads=only_reads(mode, command))
         policy = replace(
             policies.policy_of(mode, settings, flags, filters),
-            options=policies.words_of(settings, flags, config),
+            options=policies.words_of(settings, flags, config, mode),
             describe=describe,
             audit=await _audit_log(settings, scope, stack, only_look=only_look),
             review=approval.over(review, state),

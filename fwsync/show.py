@@ -146,6 +146,7 @@ def _tell(done: Report) -> None:
         say("hint: `fwsync push` sends a local edit; to drop it, delete the file and pull again")
     if done.trashed:
         _tell_trashed(done)
+    _tell_deleted_there(done)
     if done.held:
         passing = {"push": "--delete-up", "pull": "--delete"}
         option = passing.get(done.command, "--delete-up or --delete-down")
@@ -166,16 +167,31 @@ def _tell(done: Report) -> None:
             f"--accept-deletes {done.plan_id} (--json lists all of it)"
         )
     if done.conflicts_open:
-        say(conflicts_wait(done))
+        say(conflicts_wait(done.conflicts_open, done.where))
     say(_one_line(done))
 
 
-def conflicts_wait(done: Report) -> str:
-    """That conflicts wait for a person, and what lists them."""
-    waits = "waits" if done.conflicts_open == 1 else "wait"
-    root = printable(shlex.quote(done.root))
-    number = plural(done.conflicts_open, "conflict")
-    return f"{number} {waits} for you: see `fwsync conflicts {root}`"
+def conflicts_wait(number: int, where: Sequence[str]) -> str:
+    """That conflicts wait for a person, and what lists them.
+
+    Args:
+        number: of these.
+        where: words that name the root, and its state if that lies elsewhere.
+    """
+    waits = "waits" if number == 1 else "wait"
+    return f"{plural(number, 'conflict')} {waits} for you: see `{conflicts_command(where)}`"
+
+
+def conflicts_command(where: Sequence[str]) -> str:
+    """What lists the conflicts of a root."""
+    return printable(shlex.join(["fwsync", "conflicts", *where]))
+
+
+def _tell_deleted_there(done: Report) -> None:
+    for path in done.deleted_there:
+        say(f"deleted there: {printable(path)}")
+    if more := done.deleted - done.trashed - len(done.deleted_there):
+        say(f"  … and {more:,} more; --json lists them all")
 
 
 def _tell_trashed(done: Report) -> None:
@@ -207,7 +223,8 @@ def _one_line(done: Report) -> str:
         (done.problems, "with problems"),
     ]
     did = ", ".join(f"{number:,} {what}" for number, what in counts if number)
-    nothing = "nothing done" if done.halted or done.left else "nothing to do"
+    nothing = "nothing else to do" if done.made else "nothing to do"
+    nothing = "nothing done" if done.halted or done.left else nothing
     what = did or ("in step" if done.command == "verify" else nothing)
     cost = f"{plural(done.requests, 'request')}, {done.seconds:.1f} s"
     cost += f", {size_text(done.peak_memory)} peak"
@@ -268,9 +285,10 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
     decisions = [*planned.plan.carry_out, *planned.plan.waiting]
     if as_json:
         lines = JsonLines(sys.stdout)
-        for decision in decisions:
+        for number, decision in enumerate(decisions):
             said = planned.said.get(decision.path, Said())
-            lines.write("decision", **_decision_fields(decision, said))
+            fields = _decision_fields(decision, said)
+            lines.write("decision", **fields, waits=number >= len(planned.plan.carry_out))
         for problem in planned.problems:
             lines.write("problem", **problem_fields(problem))
         lines.write("summary", **_plan_summary(planned))
@@ -285,10 +303,21 @@ def plan(planned: Planned, *, as_json: bool) -> Exit:
         _problems(planned.problems)
         for guard in planned.plan.held:
             say(f"held: {guard.reason}")
+        if planned.conflicts_open:
+            say(conflicts_wait(planned.conflicts_open, planned.where))
         say(_plan_line(planned))
-        if planned.saved_to is not None:
-            say(f"hint: `fwsync apply {printable(shlex.quote(str(planned.saved_to)))}` does it")
+        if planned.saved_to is not None and any(one.verb is not Verb.REPORT for one in decisions):
+            say(f"hint: {printable(_to_apply(planned))}")
     return _plan_code(planned)
+
+
+def _to_apply(planned: Planned) -> str:
+    """The command that carries out a saved plan, and the one that consents to it."""
+    command = shlex.join(["fwsync", *planned.again])
+    if not planned.plan.waiting:
+        return f"`{command}` does it"
+    consents = f"`{command} --accept-deletes {planned.plan.plan_id}`"
+    return f"`{command}` does only what is new; {consents} does all of it"
 
 
 def _why(decision: Decision, planned: Planned) -> str:
@@ -322,6 +351,7 @@ def _plan_summary(planned: Planned) -> dict[str, object]:
         **counts,
         "bytes": planned.bytes,
         "problems": len(planned.problems),
+        "conflicts_open": planned.conflicts_open,
         "waiting": len(planned.plan.waiting),
         "plan_id": planned.plan.plan_id,
         "out": "" if planned.saved_to is None else str(planned.saved_to),
@@ -334,7 +364,7 @@ def _plan_line(planned: Planned) -> str:
     size = size_text(planned.bytes)
     text = f"plan: {plural(len(of.carry_out), 'step')}, {size} to move"
     if not of.carry_out and not of.waiting:
-        text = "plan: nothing to do"
+        text = f"plan: nothing {'else ' if planned.makes_project else ''}to do"
     if conflicts := _conflicts(of):
         text += f", {plural(conflicts, 'conflict')}"
     if planned.problems:

@@ -110,21 +110,38 @@ def _of_folder(told: Explained) -> Iterator[tuple[str, str]]:
     elif told.labels:
         yield "place", _container(told)
     counts = told.counts
-    yield (
-        "files",
-        (
-            f"{counts['here']:,} here, {counts['there']:,} on the server, "
-            f"{counts['agreed']:,} agreed on"
-        ),
-    )
-    steps = [
-        f"{plural(counts[verb.value], 'file')}: {_COMES[verb]}"
-        for verb in _COMES
-        if verb.value in counts
-    ]
-    yield "next", "; ".join(steps) or f"the next `fwsync {_COMMANDS[told.mode]}` does nothing here"
+    here = f"{counts['here']:,} here" if told.left_out is None else "those here are not compared"
+    yield "files", f"{here}, {counts['there']:,} on the server, {counts['agreed']:,} agreed on"
+    if told.left_out is not None:
+        yield from _of_scope(told)
+        return
+    waiting = told.waiting
+    now = {verb: counts.get(verb.value, 0) - waiting.get(verb, 0) for verb in _COMES}
+    yield "next", _steps(now) or f"the next `fwsync {_COMMANDS[told.mode]}` does nothing here"
+    if waiting:
+        yield "waiting", _steps(waiting)
+        yield from _of_guards(told)
     if counts.get("problems"):
         yield "problems", f"{counts['problems']:,}; `fwsync status` lists them"
+
+
+def _steps(numbers: Mapping[Verb, int]) -> str:
+    """What becomes of how many files."""
+    return "; ".join(
+        f"{plural(numbers[verb], 'file')}: {_comes(verb, numbers[verb])}"
+        for verb in _COMES
+        if numbers.get(verb)
+    )
+
+
+def _comes(verb: Verb, number: int) -> str:
+    """What comes of a verdict for one file, or for several."""
+    comes = _COMES[verb]
+    if number == 1:
+        return comes
+    for one, several in (("it is ", "they are "), ("it goes ", "they go ")):
+        comes = comes.replace(one, several)
+    return comes
 
 
 def _of_trees(told: Explained) -> Iterator[tuple[str, str]]:
@@ -219,11 +236,15 @@ def _of_what_is_next(told: Explained) -> Iterator[tuple[str, str]]:
                 "--delete-up" if told.with_deletes.verb is Verb.DELETE_REMOTE else "--delete-down"
             )
             yield "", f"with {flag}: {_COMES[told.with_deletes.verb]}"
-    for guard in told.guards:
-        yield "held", f"{guard}; --accept-deletes {told.plan_id} lets it through"
+    yield from _of_guards(told)
     if told.unsettled_s:
         yield "settling", f"a watch waits for {duration_text(told.unsettled_s)} of quiet at least"
     yield from _of_trouble(told)
+
+
+def _of_guards(told: Explained) -> Iterator[tuple[str, str]]:
+    for guard in told.guards:
+        yield "held", f"{guard}; --accept-deletes {told.plan_id} lets it through"
 
 
 def _of_trouble(told: Explained) -> Iterator[tuple[str, str]]:
@@ -251,10 +272,8 @@ def sentence(decision: Decision) -> str:
 
 def _next(told: Explained, decision: Decision) -> str:
     run = f"the next `fwsync {_COMMANDS[told.mode]}`"
-    if told.guards:
-        return f"{run} leaves it, until a person consents"
-    if told.no_place and decision.verb is Verb.UPLOAD:
-        return f"{run} leaves it: there is no place for it"
+    if left := _left(told, decision):
+        return f"{run} leaves it{left}"
     match decision.verb:
         case Verb.UPLOAD:
             new = "" if decision.remote is None else ", as a new version"
@@ -270,6 +289,15 @@ def _next(told: Explained, decision: Decision) -> str:
             return f"{run} does nothing about it"
         case _:
             return f"{run}: {_COMES.get(decision.verb, decision.verb.value)}"
+
+
+def _left(told: Explained, decision: Decision) -> str:
+    """Until when, or why, a run does nothing about it; empty: it does."""
+    if told.guards:
+        return ", until a person consents"
+    if told.no_place and decision.verb is Verb.UPLOAD:
+        return ": there is no place for it"
+    return ", and says why" if told.is_left else ""
 
 
 def _ends(told: Explained, decision: Decision) -> str:
@@ -324,6 +352,7 @@ def _fields(told: Explained) -> dict[str, Any]:
         "choice": word_of(told.standoff.choice) if told.standoff is not None else "",
         "settling_s": round(told.unsettled_s, 3),
         "counts": dict(told.counts),
+        "waiting": {verb.value: number for verb, number in told.waiting.items()},
     }
 
 

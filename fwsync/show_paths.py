@@ -5,8 +5,10 @@ As in :mod:`fwsync.show`: results go to stdout, and names are escaped before a t
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from fwsync.errors import Exit
@@ -63,15 +65,16 @@ def history(story: Story, *, as_json: bool) -> Exit:
         lines.write("summary", **_story_fields(story), exit_code=0)
         return Exit.IN_STEP
     if story.earlier:
-        say(f"  … {plural(story.earlier, 'earlier event')}; --last 0 shows them all")
+        every = story.earlier + len(story.events)
+        say(f"  … {plural(story.earlier, 'earlier event')}; --last {every} shows them all")
     several = story.is_folder or len({one.path for one in story.events}) > 1
     for one in story.events:
-        _tell_event(one, with_path=several)
+        _tell_event(one, story.root, with_path=several)
     say(_story_line(story))
     return Exit.IN_STEP
 
 
-def _tell_event(one: Event, *, with_path: bool) -> None:
+def _tell_event(one: Event, root: Path, *, with_path: bool) -> None:
     size = "" if one.size is None else size_text(one.size)
     version = f"v{one.version}" if one.version is not None else ""
     what = _WHAT.get(one.what, one.what)
@@ -81,7 +84,7 @@ def _tell_event(one: Event, *, with_path: bool) -> None:
     )
     path = f"  {printable(one.path)}" if with_path else ""
     say(f"{line}{path}".rstrip())
-    if told := "; ".join(filter(None, (_other(one), one.reason, _kept(one)))):
+    if told := "; ".join(filter(None, (_other(one), one.reason, _kept(one, root)))):
         say(f"{'':>25}  {printable(told)}")
 
 
@@ -95,14 +98,15 @@ def _other(one: Event) -> str:
     return f"copy: {one.other}"
 
 
-def _kept(one: Event) -> str:
+def _kept(one: Event, root: Path) -> str:
     if one.kept is None:
         return ""
     where, _, which = one.kept.partition(" ")
     if one.what == RESTORE:
         return f"out of the trash of {which}"
     if where == "trash":
-        return f"what was there is in the trash: `fwsync restore DIR --run {which}`"
+        command = shlex.join(["fwsync", "restore", str(root), "--run", which])
+        return f"what was there is in the trash: `{command}`"
     return f"what was there is {one.kept} on the server"
 
 
@@ -228,7 +232,7 @@ def settled(done: Sequence[Settled], *, as_json: bool) -> Exit:
     code = Exit.DIFFERENCES if failed else Exit.IN_STEP
     counts = {"settled": len(done) - len(failed), "problems": len(failed)}
     lines = JsonLines(sys.stdout)
-    for one in done:
+    for one in dict.fromkeys(done):  # several copies may have come to the same end
         if as_json and one.problem is None:
             kept = f"trash {one.kept}" if one.kept else None
             lines.write("settled", path=one.path, how=one.how, what=one.what, kept=kept)

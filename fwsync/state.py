@@ -30,7 +30,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from fwsync.model import BaseEntry, LocalEntry, Outcome, RelPath, RemoteEntry, Unknown
+from fwsync.model import (
+    BaseEntry,
+    LocalEntry,
+    Outcome,
+    RelPath,
+    RemoteEntry,
+    SeenRow,
+    Unknown,
+)
+from fwsync.ports import ListedRow
 from fwsync.selection import Reach
 from fwsync.state_conflicts import Copies
 from fwsync.state_downloads import Downloads
@@ -197,7 +206,7 @@ class State:
         """Take a scan in batches; see :class:`ScanIntake`."""
         return ScanIntake(self._db)
 
-    def take_scan(self, listing: Iterable[LocalEntry | Unknown]) -> ScanSummary:
+    def take_scan(self, listing: Iterable[SeenRow | LocalEntry | Unknown]) -> ScanSummary:
         """Bring the index in line with a complete listing of the root.
 
         A row whose stamp is unchanged is not touched, so a scan that finds nothing
@@ -283,13 +292,14 @@ class State:
             self._db.ask(made)
         self._listing = True
 
-    def take_listing(self, page: Iterable[RemoteEntry]) -> None:
+    def take_listing(self, page: Iterable[RemoteEntry | ListedRow]) -> None:
         """Take a page of the remote's listing, in any order; all of it or nothing.
 
         Raises:
             ValueError: a path comes twice; the remote's room tells such files apart.
         """
-        rows = sorted(map(remote_row, page), key=itemgetter(0))  # neighbours share a page
+        given = (one if isinstance(one, tuple) else remote_row(one) for one in page)
+        rows = sorted(given, key=itemgetter(0))  # neighbours share a page
         try:
             with self._db.change("BEGIN") as db:  # temporary: no lock on the file itself
                 put_rows(db, PUT_LISTED, PUT_LISTED_ROWS, rows)

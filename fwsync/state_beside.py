@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from fwsync.model import LocalEntry, RelPath, RemoteEntry, Unknown
+from fwsync.model import LocalEntry, RelPath, RemoteEntry, SeenRow, Unknown
 from fwsync.state_file import StateFile
 from fwsync.state_rows import Row, remote_row, stamp_row, to_remote
 
@@ -52,8 +52,8 @@ class Scanned:
         self.unseen: list[Unknown] = []  #: what the scan could not see
 
     def pass_over(
-        self, scan: Iterable[LocalEntry | Unknown], noted: Iterable[RelPath] = ()
-    ) -> Iterator[LocalEntry | Unknown]:
+        self, scan: Iterable[SeenRow | Unknown], noted: Iterable[RelPath] = ()
+    ) -> Iterator[SeenRow | Unknown]:
         """The scan without them; what is here of them is kept for the comparison.
 
         They are known by their paths; one that the user has moved, by being the same file.
@@ -78,9 +78,9 @@ class Scanned:
         while part := list(islice(entries, _PART)):
             yield from self._others(part)
 
-    def _others(self, part: Sequence[LocalEntry | Unknown]) -> Iterator[LocalEntry | Unknown]:
+    def _others(self, part: Sequence[SeenRow | Unknown]) -> Iterator[SeenRow | Unknown]:
         """Those of a part of a scan that are not ours."""
-        here = [one for one in part if not isinstance(one, Unknown)]
+        here = [LocalEntry.of(one) for one in part if not isinstance(one, Unknown)]
         paths = json.dumps([one.path for one in here])
         ours = {row[0] for row in self._db.ask(_OURS, (paths,))}
         rows = {one.path: stamp_row(one) for one in here if one.path in ours}
@@ -92,7 +92,7 @@ class Scanned:
             if isinstance(one, Unknown):
                 self.unseen.append(one)
                 yield one
-            elif one.path not in ours and one.path not in moved:
+            elif one[0] not in ours and one[0] not in moved:
                 yield one
 
     def _moved(self, others: Sequence[LocalEntry]) -> set[RelPath]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -121,9 +122,15 @@ def _told(file: Path, error: sqlite3.Error) -> LocalError | None:
 def _damaged(file: Path, what: str) -> StateDamaged:
     return StateDamaged(
         f"{file}: the state file is damaged ({what}); expected a database of fwsync",
-        hint="`fwsync doctor DIR --rebuild` keeps it under another name, and makes a new one by "
-        "comparing contents; no file is moved or deleted",
+        hint=f"`fwsync doctor {_root_of(file)} --rebuild` keeps it under another name, and makes "
+        "a new one by comparing contents; no file is moved or deleted",
     )
+
+
+def _root_of(file: Path) -> str:
+    """The folder of a state file as a shell takes it, where the file lies in it."""
+    in_root = file.is_absolute() and file.parent.name == ".fwsync"
+    return shlex.quote(str(file.parent.parent)) if in_root else "DIR"
 
 
 @contextmanager

@@ -205,6 +205,12 @@ class Moves:
             if one.base is not None and one.remote is not None
         ]
 
+    def listed_as(self, file_id: str) -> RelPath | None:
+        """The path at which the last listing has a file of the server."""
+        sql = "SELECT path FROM temp.remote_file WHERE file_id = ? AND file_id <> '' LIMIT 1"
+        rows = self._db.ask(sql, (file_id,))
+        return RelPath(rows[0][0]) if rows else None
+
     def agreed_there(self, after: str, count: int) -> list[RemoteEntry]:
         """Agreed files behind a path as they were on the server, without those gone there."""
         sql = f"""SELECT {_AS_THERE} FROM base WHERE path > ? AND held <> 'remote'

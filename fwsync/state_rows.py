@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from fwsync.digest import Digest
 from fwsync.model import (
     BaseEntry,
-    ContainerRef,
     Holder,
     Level,
     LocalEntry,
     RelPath,
     RemoteEntry,
+    SeenRow,
     Stamp,
     Unknown,
 )
+from fwsync.ports import ListedRow, entry_of
 
 Row = tuple[Any, ...]
-
-_HOLDERS: Mapping[str, Level | Holder] = {one.value: one for one in (*Level, *Holder)}
 
 _CALLED: Mapping[Level | Holder, str] = {one: one.value for one in (*Level, *Holder)}
 
@@ -103,16 +101,13 @@ def unsigned(number: int) -> int:
 
 def stamp_row(entry: LocalEntry) -> Row:
     """A row of the index, without hashes."""
-    stamp = entry.stamp
-    return (
-        entry.indexed,
-        stamp.size,
-        signed(stamp.mtime_ns),
-        signed(stamp.ctime_ns),
-        signed(stamp.device),
-        signed(stamp.inode),
-        entry.disk_path,
-    )
+    return seen_row((entry.indexed, *entry.stamp, entry.disk_path))
+
+
+def seen_row(seen: SeenRow) -> Row:
+    """The same of what a scan has seen."""
+    path, size, *stamp, disk_path = seen
+    return (path, size, *map(signed, stamp), disk_path)
 
 
 def hash_row(entry: LocalEntry, hashed_at_ns: int) -> dict[str, Any]:
@@ -148,13 +143,7 @@ def files_of(entry: LocalEntry) -> list[LocalEntry]:
 
 def to_remote(row: Row) -> RemoteEntry:
     """A row of this run's remote listing."""
-    path, size, etag, digest, holder, container, *rest = row
-    return RemoteEntry(path, size, etag, digest, _container(holder, container), *rest)
-
-
-@lru_cache(maxsize=4096)  # one for all of its files, which mostly come one after another
-def _container(holder: str, id_: str) -> ContainerRef:
-    return ContainerRef(_HOLDERS[holder], id_)
+    return entry_of(row)
 
 
 def to_base(row: Row) -> BaseEntry:
@@ -162,7 +151,7 @@ def to_base(row: Row) -> BaseEntry:
     return BaseEntry(*row)
 
 
-def remote_row(entry: RemoteEntry) -> Row:
+def remote_row(entry: RemoteEntry) -> ListedRow:
     """The other way round from :func:`to_remote`."""
     return (
         entry.path,

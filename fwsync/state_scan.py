@@ -6,13 +6,13 @@ Its rule: what was not seen is not gone. A row is dropped only when the whole li
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
-from fwsync.model import LocalEntry, Unknown
+from fwsync.model import LocalEntry, SeenRow, Unknown
 from fwsync.state_file import PAGE, StateFile
 from fwsync.state_queries import PUT_SCANNED, STAMP_PAGE
-from fwsync.state_rows import Row, ScanSummary, stamp_row
+from fwsync.state_rows import Row, ScanSummary, seen_row
 
 #: Entries of one part of a scan: short enough for others to have the state in between.
 PART: Final = 1000
@@ -43,8 +43,9 @@ class ScanIntake:
 
     def __init__(self, db: StateFile) -> None:
         self._db = db
-        self._rows = db.pages(STAMP_PAGE)
-        self._row = next(self._rows, None)
+        self._stored = db.pages(STAMP_PAGE)
+        self._ahead: Iterator[Row] = iter(())  # of these, read already
+        self._row = next(self._stored, None)
         self._last = ""
         self._files = self._bytes = self._new = self._changed = 0
         self._fresh: list[Row] = []
@@ -53,67 +54,86 @@ class ScanIntake:
         self._unknown: list[Unknown] = []
         self._retimed: list[tuple[str, int]] = []  # with by how many nanoseconds
 
-    def take(self, listing: Iterable[LocalEntry | Unknown]) -> None:
-        """The next part of the listing: entries sorted, each once, unknown scopes anywhere.
+    def take(self, listing: Iterable[SeenRow | LocalEntry | Unknown]) -> None:
+        """The next part of the listing: files sorted, each once, unknown scopes anywhere.
 
         Raises:
             ValueError: not sorted, or a path twice.
         """
-        row = self._row
+        row, rows = self._row, self._rows()
         for item in listing:
             if isinstance(item, Unknown):
                 self._unknown.append(item)
                 continue
-            path = item.path
+            seen = item if isinstance(item, tuple) else (item.path, *item.stamp, item.disk_path)
+            path = seen[0]
             if path <= self._last:
                 raise ValueError(f"{path}: not in order after {self._last}")
             self._last = path
             while row is not None and row[0] < path:
                 self._vanished.append(_known_by(row))
-                row = next(self._rows, None)
-            stamp = item.stamp
+                row = next(rows, None)
             self._files += 1
-            self._bytes += stamp.size
-            if row is None or row[0] != path:
+            self._bytes += seen[1]
+            if row == seen:  # nearly all: nothing is made for them
+                row = next(rows, None)
+            elif row is None or row[0] != path:
                 self._new += 1
-                self._fresh.append(stamp_row(item))
+                self._fresh.append(seen_row(seen))
             else:
-                # Nearly all are as they were: nothing is made for them.
-                if row[1:6] != stamp or row[6] != item.disk_path:
-                    self._take_changed(row, item)
-                row = next(self._rows, None)
+                self._take_changed(row, seen)
+                row = next(rows, None)
             if len(self._fresh) + len(self._vanished) >= PAGE:
                 self._flush()
         self._row = row
 
-    def _take_changed(self, row: Row, item: LocalEntry) -> None:
-        seen = stamp_row(item)
+    def _take_changed(self, row: Row, found: SeenRow) -> None:
+        seen = seen_row(found)
         if _is_emptied_unseen(row, seen):
             # What a power loss leaves behind, not an edit. The row stays as it
             # was, so that the next scan sees the same.
             reason = f"is empty, but its time says that it still has {row[1]} bytes"
-            self._unknown.append(Unknown(item.path, reason, hint=_REPAIR))
+            self._unknown.append(Unknown(found[0], reason, hint=_REPAIR))
         elif row != seen:
             self._changed += 1
             self._fresh.append(seen)
             if row[1] == seen[1] and row[2] != seen[2]:
-                self._retimed.append((item.path, seen[2] - row[2]))
+                self._retimed.append((found[0], seen[2] - row[2]))
 
-    def take_part(self, listing: Iterator[LocalEntry | Unknown]) -> bool:
+    def take_part(self, listing: Iterator[SeenRow | LocalEntry | Unknown]) -> bool:
         """Take the next :data:`PART` entries; False: those were the last.
 
         Raises:
             ValueError: as :meth:`take`.
         """
         part = list(islice(listing, PART))
-        self.take(part)
+        if not self._take_as_known(part):
+            self.take(part)
         return len(part) == PART
+
+    def _take_as_known(self, part: Sequence[SeenRow | LocalEntry | Unknown]) -> bool:
+        """Take a part that is just what the index has, by one comparison; False: it is not."""
+        if self._row is None or not part:
+            return False
+        rows = [self._row, *islice(self._rows(), len(part) - 1)]
+        if rows != part:
+            self._ahead = iter([*rows[1:], *self._ahead])
+            return False
+        self._files += len(rows)
+        self._bytes += sum(row[1] for row in rows)
+        self._last = rows[-1][0]
+        self._row = next(self._rows(), None)
+        return True
+
+    def _rows(self) -> Iterator[Row]:
+        """The rows of the index from the next one on."""
+        return chain(self._ahead, self._stored)
 
     def finish(self) -> ScanSummary:
         """The listing is complete: drop the rows of what is gone."""
         while self._row is not None:
             self._vanished.append(_known_by(self._row))
-            self._row = next(self._rows, None)
+            self._row = next(self._rows(), None)
             if len(self._vanished) >= PAGE:
                 self._flush()
         self._flush()

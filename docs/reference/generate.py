@@ -40,7 +40,7 @@ SETTINGS = {
     "layout": "Which folders stand for which levels, see [names](../concepts/names.md).",
     "settle_s": "`watch` sends a folder after it has been quiet for so long.",
     "patience_s": "A command gives up after so long without any progress at all: 60 s if it is "
-    "not set. `watch` then says so and tries again, for ever.",
+    "not set; with 0, nothing is tried again. `watch` then says so and tries again, for ever.",
     "transfers": "How many transfers are under way at once: as many as bring more if it is not "
     "set, see [filters and limits](../concepts/filters-and-limits.md).",
     "fsync": "Whether a file that comes down is on the disk before it is recorded. Without, a "
@@ -50,8 +50,8 @@ SETTINGS = {
     "delete_up": "Let a file deleted here be deleted on the server.",
     "delete_down": "Let a file deleted on the server go to the trash here.",
     "delete_reason": "Told to the server with each deletion, for sites that ask why.",
-    "max_delete": "How many deletions a run may make on one side before it holds them all; "
-    "the percentage counts from 20 files up.",
+    "max_delete": "How many deletions a run may make on one side before it holds them all, so "
+    "that 0 lets none through without consent; the percentage counts from 20 files up.",
     "max_delete_container": "The same for any one container, such as an acquisition: a run that "
     "would delete more of its files holds all deletions; the percentage is of its own files, "
     "however few.",
@@ -141,8 +141,8 @@ SETTINGS = {
     "them, and each is a problem, `send` sends them as they are.",
     "route": "The way that files go up, see [the ways up](../concepts/ways-up.md).",
     "form": 'By what `route = "form"` names the container of a file.',
-    "bwlimit": "How fast bodies go, all of them together, up and down; "
-    "times are those of this machine's zone.",
+    "bwlimit": "How fast bodies go, all of them together, up and down; with `off` or 0 as fast "
+    "as they can; times are those of this machine's zone.",
     "max_transfer": "A run begins no file once files of so many bytes were begun; what is left "
     "is for the next run. Not for `watch`.",
     "max_duration_s": "A run begins no file after so long; what is left is for the next run. "
@@ -168,7 +168,8 @@ SETTINGS = {
 EXIT_CODES = {
     Exit.IN_STEP: (
         "in step",
-        "There is nothing left to do; or `watch` was stopped by SIGTERM, or `sandbox` by any "
+        "There is nothing left to do, though conflicts that earlier runs have met may wait for a "
+        "person; or `watch` was stopped by SIGTERM, or `sandbox` by any "
         "of Ctrl-C, SIGTERM and SIGHUP.",
     ),
     Exit.DIFFERENCES: (
@@ -178,7 +179,8 @@ EXIT_CODES = {
         "`--max-transfer` or `--max-duration` was reached; `verify` found a difference; "
         "`plan` says that its run would end so; `apply` left a step that does not hold any more; "
         "`doctor` found something that a person should know; "
-        "`status` speaks of a last run that was broken off, or did not end with 0.",
+        "`status` speaks of a last run that was broken off, or did not end with 0, or of conflicts "
+        "or problems that wait.",
     ),
     Exit.USAGE: (
         "usage",

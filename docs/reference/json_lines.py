@@ -32,7 +32,8 @@ SUMMARY = {
     "sidecars": "files of metadata written beside what they speak of, see `--metadata`",
     "adopted": "files found the same on both sides, and noted",
     "held": "deletions seen in this run and not passed on",
-    "skipped": "files left alone on purpose; each has a `left-alone` line",
+    "skipped": "files left alone on purpose, or that `verify` found to differ; each has a "
+    "`left-alone` line",
     "conflicts": "files that changed on both sides; each has a `conflict` line",
     "conflicts_open": "conflicts that wait for a person, those of earlier runs included; "
     "`fwsync conflicts` lists them",
@@ -57,8 +58,9 @@ PLAN_SUMMARY = {
     "command": "`plan`",
     "bytes": "bytes of content to move",
     "problems": "files that cannot take part; each has a `problem` line",
+    "conflicts_open": "conflicts of earlier runs that wait for a person",
     "waiting": "decisions that a guard holds",
-    "plan_id": "what `--accept-deletes` takes",
+    "plan_id": "what `--accept-deletes` takes, where a guard holds something",
     "out": "the file that has the plan, for `fwsync apply`; empty if none was named",
     "exit_code": "what the run would end with, as in [exit codes](exit-codes.md)",
 }
@@ -101,8 +103,8 @@ STATUS = {
     "halted": "true if a guard held the last run, or holds what nobody has consented to since",
     "hold": "what a guard holds: `plan_id`, `mode`, `since` and `since_ns`, `base_files`, "
     "`guards` (`name`, `reason` and `hint` of each), `deletions_here`, `deletions_there`, "
-    "`overwrites`, `others`, all of these together as `waiting`, `sample`, and `options` of the "
-    "run that was held; null if none does",
+    "`overwrites`, `others`, all of these together as `waiting`, `sample`, `options` of the "
+    "run that was held, and `again`, the whole command of a saved plan that was; null if none does",
     "consent": "the command that lets it through; empty if nothing is held",
 }
 
@@ -141,6 +143,7 @@ EXPLAIN = {
     "`keep-both`; empty if nothing was",
     "settling_s": "seconds that a `watch` waits at least",
     "counts": "of a folder: files `here`, `there`, `agreed`, `problems`, and by verbs",
+    "waiting": "of a folder: how many of these a guard holds, by verbs",
     "exit_code": "0",
 }
 
@@ -207,7 +210,8 @@ def json_lines() -> Iterator[str]:  # noqa: PLR0915 - a page, from its top to it
     yield from ("", "```json", *_captured(lambda: show.error(error)), "```", "")
     yield "A call that cannot be understood, such as one with an unknown option, has none."
     yield from ("", "## `fwsync plan`", "")
-    yield "A `decision` line for each step, also for those that a guard holds; then a summary."
+    yield "A `decision` line for each step, also for those that a guard holds (`waits`); then a "
+    "summary."
     yield (
         "`metadata` is what the server would be told of the file, and `fields` what it would be "
         "told of the containers above it, by names such as `session.timestamp`."

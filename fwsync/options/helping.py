@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from typing import Any
 
 import typer
@@ -44,7 +46,13 @@ class _Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What must be given stands as it is; the rest is in brackets, as manuals have it."""
-        return [one.strip("{}") for one in super().collect_usage_pieces(ctx)]
+        pieces = super().collect_usage_pieces(ctx)
+        return [_required(one) if one.startswith("{") else one for one in pieces]
+
+
+def _required(piece: str) -> str:
+    """``{PATH}...`` is ``PATH...``."""
+    return piece.replace("{", "", 1)[::-1].replace("}", "", 1)[::-1]
 
 
 class Group(TyperGroup):
@@ -74,8 +82,26 @@ class ListingGroup(Group):
         """See to it that a command comes first."""
         first = args[0] if args else ""
         if first not in self.commands and first not in ctx.help_option_names:
+            if _is_slip(args, list(self.commands)):
+                ctx.fail(
+                    f"there is no command {first!r}, and no such folder; "
+                    f"the commands are {', '.join(self.commands)}"
+                )
             args = ["list", *args]
         return super().parse_args(ctx, args)
+
+
+def _is_slip(args: list[str], commands: list[str]) -> bool:
+    """Is the first word a command that was mistyped, and no folder?
+
+    A folder may be gone from the disk; but then no path follows it, but a project at most.
+    """
+    first = args[0] if args else ""
+    if not first or first.startswith("-") or "/" in first or os.path.lexists(first):
+        return False
+    paths = [one for one in args[1:] if not one.startswith("-")]
+    near = difflib.get_close_matches(first, commands, n=1)
+    return bool(near or first.startswith("keep") or any(map(os.path.lexists, paths)))
 
 
 class _Plain(_Command):

@@ -17,7 +17,8 @@ Patience = Annotated[
     typer.Option(
         "--patience",
         metavar="TIME",
-        help="Give up after so long without any progress, like 90s or 5m; 60 s by default.",
+        help="Give up after so long without any progress, like 90s or 5m; 60 s by default;"
+        " with 0, nothing is tried again.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -54,7 +55,7 @@ Bwlimit = Annotated[
         "--bwlimit",
         metavar="RATE",
         help="At most so many bytes a second, up and down together: 10M, or by the clock,"
-        " '08:00,1M 18:00,off'.",
+        " '08:00,1M 18:00,off'; 0 is off.",
         rich_help_panel=_PANEL,
     ),
 ]

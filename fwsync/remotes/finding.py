@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, TypedDict, Unpack
 
 from fwsync.errors import RemoteError
@@ -81,7 +82,8 @@ async def find_project(finder: Finder, text: str, **missing: Unpack[IfMissing]) 
     if found is not None:
         return found
     if missing.get("create_project", False):
-        return await finder.make_project(meant, pretend=missing.get("pretend", False))
+        made = await finder.make_project(meant, pretend=missing.get("pretend", False))
+        return replace(made, is_new=bool(made.id))
     try:
         projects = await finder.visible()
     except RemoteError:

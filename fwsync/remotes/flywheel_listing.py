@@ -13,21 +13,24 @@ from contextlib import aclosing, asynccontextmanager
 
 from fwsync.errors import Garbled, NotFound, Refused, RemoteError, Unavailable, UsageError
 from fwsync.model import BELOW_PROJECT, Level, RemoteEntry, Unknown
+from fwsync.ports import ListedPage, ListedRow
 from fwsync.remotes.chosen import Chosen, facts_of
 from fwsync.remotes.curated import Curated
 from fwsync.remotes.flywheel_extras import Beside, BesideOne
 from fwsync.remotes.flywheel_find import FEATURES, PAGE, Project
+from fwsync.remotes.flywheel_slim import SlimFile, SlimPage, row_of, slim_page, wire_of
 from fwsync.remotes.flywheel_tree import LEVELS, Container, Tree
 from fwsync.remotes.flywheel_wire import (
+    LEVEL_OF,
     PLURAL,
     Json,
+    Page,
     WireFile,
     container_of,
     cursor_of,
     file_of,
     item_of,
     page_of,
-    slim_page,
 )
 from fwsync.remotes.http import Api, Params, Reader
 from fwsync.remotes.missed import Tally
@@ -44,7 +47,6 @@ async def pages(
     what: str,
     filter_: str | None = None,
     params: Params | None = None,
-    read: Reader | None = None,
 ) -> AsyncGenerator[list[Json], None]:
     """A list, page by page, to its end. The next page is on its way while one is used.
 
@@ -56,39 +58,59 @@ async def pages(
         what: the list in words, for error texts.
         filter_: what it is to have, in the server's language; None: everything.
         params: of the query, besides.
-        read: see :meth:`fwsync.remotes.http.Api.json`.
 
     Raises:
         Garbled: it does not advance, or ends before the number it announced.
         RemoteError: a page could not be had.
     """
+    told = {**(params or {}), "filter": filter_}
+    async with aclosing(_pages(api, path, what, told)) as found:
+        async for page in found:
+            if isinstance(page, Page):
+                yield page.items
+
+
+async def _pages(
+    api: Api, path: Sequence[str], what: str, told: Params, read: Reader | None = None
+) -> AsyncGenerator[Page | SlimPage, None]:
+    """The same, as whoever reads them has them: see :meth:`fwsync.remotes.http.Api.json`."""
     first_total: int | None = None
     seen = 0
     cursors: set[str] = set()
-    told = {**(params or {}), "filter": filter_}
     async with _ahead() as ask_ahead:
         answer = ask_ahead(_ask(api, path, what, told, None, PAGE, read))
         while True:
-            page = page_of(await answer, what)
+            page = _read_page(await answer, what)
             if seen == 0:
                 first_total = page.total
-            if not page.items:
+            if not page.results:
                 break
-            last = cursor_of(page.items[-1], what)
+            last = _cursor_behind(page, what)
             if last in cursors:  # a server that ignores `after_id` sends one page for ever
                 raise Garbled(f"{what}: the list does not advance behind {last}")
             cursors.add(last)
-            seen += len(page.items)
+            seen += len(page.results)
             if first_total is not None and seen >= first_total:
-                yield page.items
+                yield page
                 return
             answer = ask_ahead(_ask(api, path, what, told, last, PAGE, read))
-            yield page.items
+            yield page
     if first_total is not None and seen < first_total:
         # Something was deleted meanwhile, or something is held back: ask how many there are.
         now = page_of(await _ask(api, path, what, told, None, 1), what)
         if now.total is None or now.total > seen:
             raise Garbled(f"{what}: {first_total} announced, {seen} listed")
+
+
+def _read_page(answer: object, what: str) -> Page | SlimPage:
+    return answer if isinstance(answer, SlimPage) else page_of(answer, what)
+
+
+def _cursor_behind(page: Page | SlimPage, what: str) -> str:
+    """What ``after_id`` must be to go on behind this page."""
+    if isinstance(page, SlimPage):
+        return page.results[-1].file_id
+    return cursor_of(page.items[-1], what)
 
 
 @asynccontextmanager
@@ -169,7 +191,7 @@ class Listing:
         self._asked: set[str] = set()
         self.complete: set[Level] = set()  #: levels whose containers are all known
 
-    async def entries(self) -> AsyncGenerator[list[RemoteEntry | Unknown], None]:
+    async def entries(self) -> AsyncGenerator[Sequence[RemoteEntry | Unknown], None]:
         """The files, in pages.
 
         Raises:
@@ -192,7 +214,9 @@ class Listing:
         await self._beside.finish(self._api, self._within, self._chosen)
         await self._curated.finish(self._api, self._project.id)
 
-    async def _files(self, above: Container) -> AsyncGenerator[list[RemoteEntry | Unknown], None]:
+    async def _files(
+        self, above: Container
+    ) -> AsyncGenerator[Sequence[RemoteEntry | Unknown], None]:
         """The files of a container and of all below it, in pages."""
         what = f"the files of {self._project}"
         place = self._chosen.selection.place
@@ -200,12 +224,14 @@ class Listing:
         filter_ = ",".join(filter(None, [f"{key}={above.id}", self._chosen.filter]))
         try:
             read = None if self._wants_all else slim_page
-            asked = pages(
-                self._api, ("files",), what=what, filter_=filter_, params=self._params, read=read
-            )
+            told = {**(self._params or {}), "filter": filter_}
+            asked = _pages(self._api, ("files",), what, told, read)
             async with aclosing(asked) as files:
                 async for page in files:
-                    yield await self._page(page, what)
+                    if isinstance(page, SlimPage):
+                        yield await self._rows(page.results)
+                        continue
+                    yield await self._page(page.items, what)
                     await self._beside.hand_on()
                     await self._curated.hand_on()
         except RemoteError as error:
@@ -293,6 +319,27 @@ class Listing:
                 self._beside.saw_file(item, entry)
                 self._curated.saw_file(item, entry)
         return found
+
+    async def _rows(self, page: Sequence[SlimFile]) -> ListedPage:
+        """The same for files of which no more is known than that they are there."""
+        # As above, and nothing is made for what neighbours have in common.
+        rows: list[ListedRow] = []
+        unknown: list[Unknown] = []
+        known, path_of = self._tree.by_id, self._tree.path_of_file
+        container, level = self._root, ""
+        for file in page:
+            held = file.parent_ref
+            if file.deleted or held.type not in LEVEL_OF:
+                continue
+            if held.id != container.id or not level:
+                found = known.get(held.id) or await self._late(wire_of(file), LEVEL_OF[held.type])
+                if isinstance(found, Unknown):
+                    unknown.append(found)
+                if not isinstance(found, Container):
+                    continue
+                container, level = found, found.level.value
+            rows.append(row_of(file, path_of(container, file.name, file.file_id), level))
+        return ListedPage(rows, unknown)
 
     async def _late(self, wire: WireFile, level: Level) -> Container | Unknown | None:
         """A container that the lists did not have: made since, hidden, or gone."""

@@ -78,6 +78,10 @@ class Moving:
         theirs = self._names.theirs(container.id, Kind.FILE, place.name)
         if theirs is None or place.is_twin:
             raise FileProblem(f"{path}: the server has another file under this name")
+        if tree.twin_files.get(entry.path) == (container.ref, theirs):
+            tree.call_plainly(entry.path, entry.file_id)
+            await self._names.given.keep()
+            return replace(entry, path=path)  # the server calls it so already
         above = tree.by_id.get(entry.container.id)
         if above is None or tree.project_of(above) != tree.project_of(container):
             raise FileProblem(f"{path}: lies in another project than {entry.path!r}")

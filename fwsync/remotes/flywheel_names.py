@@ -71,6 +71,11 @@ class Names:
         for alias in aliases:
             self._add(alias)
 
+    @property
+    def are_all_theirs(self) -> bool:
+        """Does no file have another name here than there, and is each name one on this disk?"""
+        return not self._theirs and self.given.leaves_files
+
     def ours(self, parent_id: str, kind: Kind, theirs: str) -> str | None:
         """What we call what the server calls so; None: that name means something else here."""
         if not self._theirs:

@@ -267,6 +267,10 @@ class Tree:
     def path_of_file(self, container: Container, name: str, file_id: str) -> RelPath:
         """Where a file lies; a folder of the same name keeps the plain one."""
         is_plain = _SURELY_PLAIN(name)
+        if is_plain and self.names.are_all_theirs:  # nearly all, and it is asked for each file
+            path = self.layout.join(container.folder, name)
+            if path not in self.by_folder:
+                return path
         if not is_plain:
             self.names.seen(name)
         ours = self.names.ours(container.id, Kind.FILE, name)
@@ -284,6 +288,16 @@ class Tree:
         self.twin_files[path] = (container.ref, name)
         self.twins_named[container.id, name] = path
         return path
+
+    def call_plainly(self, path: RelPath, file_id: str) -> None:
+        """A file that was told apart by its name has its plain one, which is free, from now on."""
+        twin = self.twin_files.pop(path, None)
+        if twin is None:
+            return
+        container, name = twin
+        self.twins_named.pop((container.id, name), None)
+        ours = self.names.ours(container.id, Kind.FILE, name)
+        self.names.given.drop_file(file_id, name if ours is None else ours)
 
     def _takes_file(self, path: RelPath, container: Container, name: str) -> bool:
         """Is the plain path free for a file? Then it has it."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-
-from pydantic_core import CoreConfig, SchemaValidator, core_schema
 
 from fwsync.digest import from_flywheel_hash
 from fwsync.errors import Garbled
@@ -28,49 +26,13 @@ PLURAL: Mapping[Level | Holder, str] = {
 }
 
 #: What ``parent_ref.type`` says, as far as it concerns us.
-_LEVEL_OF = {level.value: level for level in FILE_LEVELS}
+LEVEL_OF = {level.value: level for level in FILE_LEVELS}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 Json = Mapping[str, object]
 
-
-def _slim_page() -> SchemaValidator:
-    """What is read of a page of files where nobody wants more of a file than that it is there.
-
-    Half the work. What is not of these types is refused, which leaves it to whoever reads all
-    of it to say what is wrong, if anything is.
-    """
-    text = core_schema.str_schema(strict=True, min_length=1)
-    any_text = core_schema.nullable_schema(core_schema.str_schema(strict=True))
-    number = core_schema.nullable_schema(core_schema.int_schema(strict=True))
-    there = core_schema.typed_dict_field
-
-    def maybe(what: core_schema.CoreSchema) -> core_schema.TypedDictField:
-        return core_schema.typed_dict_field(what, required=False)
-
-    lies_in = core_schema.typed_dict_schema({"type": there(text), "id": there(text)})
-    # Asked about only where the lists of containers lacked the file's own.
-    above = core_schema.typed_dict_schema({"subject": maybe(any_text), "session": maybe(any_text)})
-    file = core_schema.typed_dict_schema(
-        {
-            "name": there(text),
-            "size": there(core_schema.int_schema(strict=True, ge=0)),
-            "hash": maybe(any_text),
-            "file_id": there(text),
-            "version": maybe(number),
-            "modified": maybe(any_text),
-            "deleted": maybe(any_text),
-            "parent_ref": there(lies_in),
-            "parents": there(above),
-        }
-    )
-    files = core_schema.list_schema(file)
-    page = core_schema.typed_dict_schema({"total": maybe(number), "results": there(files)})
-    return SchemaValidator(page, CoreConfig(cache_strings="keys"))
-
-
-_SLIM_PAGE = _slim_page()
 
 _FIELDS = itemgetter("name", "size", "version", "hash", "parents", "parent_ref")
 
@@ -81,6 +43,11 @@ class Page:
 
     total: int | None  #: of the whole list; None: a plain list, which does not say
     items: list[Json]
+
+    @property
+    def results(self) -> list[Json]:
+        """As the server calls them."""
+        return self.items
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +105,6 @@ def _is_object(item: object) -> bool:
     return isinstance(item, dict)
 
 
-def slim_page(body: bytearray) -> object:
-    """The JSON of a page of files, without what :func:`file_of` does not read.
-
-    Raises:
-        ValueError: it is none, or one that is not quite as expected: read all of it then.
-    """
-    answer: object = _SLIM_PAGE.validate_json(body)
-    return answer
-
-
 def item_of(answer: object, what: str) -> Json:
     """A JSON object."""
     if not isinstance(answer, dict):
@@ -201,7 +158,7 @@ def file_of(item: Json, what: str) -> WireFile:
         _id_of(item),
         version,
         nanoseconds_of(item.get("modified")),
-        _LEVEL_OF.get(kind),
+        LEVEL_OF.get(kind),
         parent_id,
         parents,
         bool(item.get("deleted")),
@@ -292,7 +249,7 @@ def mapping_of(item: Json, key: str, what: str) -> Json:
 
 def _deepest(parents: Json) -> Json:
     """What ``parent_ref`` would say, for servers that do not send it."""
-    for kind in ("analysis", *reversed(_LEVEL_OF)):
+    for kind in ("analysis", *reversed(LEVEL_OF)):
         if parents.get(kind):
             return {"type": kind, "id": parents[kind]}
     return {}
@@ -308,5 +265,4 @@ def nanoseconds_of(text: object) -> int:
         return 0
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    since = moment - _EPOCH
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+    return (moment - _EPOCH) // _MICROSECOND * 1_000

@@ -67,6 +67,11 @@ class Given:
             return None
         return known.name
 
+    @property
+    def leaves_files(self) -> bool:
+        """Was no file given a name, and may two have names that differ in case alone?"""
+        return not self._files and not self.folds
+
     def of_file(self, id_: str, parent_id: str, label: str) -> str | None:
         """The name that a file was given whose plain one was taken; None: it has the plain one."""
         known = self._files.get((id_, label)) if self._files else None
@@ -121,6 +126,13 @@ class Given:
         if gone is not None:
             self._drop(gone)
             self._gone[gone.id, False, gone.label] = gone
+
+    def drop_file(self, id_: str, label: str) -> None:
+        """A file has its plain name from now on. Kept by :meth:`keep`."""
+        known = self._files.pop((id_, label), None)
+        if known is not None:
+            self._new.pop((id_, True, label), None)
+            self._gone[id_, True, label] = known
 
     async def look_for_files(self, paths: Sequence[RelPath]) -> None:
         """Learn at which of these paths there is a file, so that no container takes its name.

@@ -32,6 +32,7 @@ class Project:
     id: str
     #: As it was when the project was last seen; None: it was not shown.
     granted: tuple[Granted, ...] | None = field(default=None, compare=False, repr=False)
+    is_new: bool = field(default=False, compare=False, repr=False)  #: this very run has made it
 
     def __str__(self) -> str:
         return f"{self.group}/{self.label}"

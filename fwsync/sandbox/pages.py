@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from aiohttp import web
-from pydantic_core import to_json
 
 from fwsync.sandbox.kept.listing import ListQuery, Source, Where, page
 from fwsync.sandbox.site import Call, answer
@@ -52,7 +52,7 @@ async def answer_page(
         body: object = results
         if as_page:
             body = {"total": found.total, "count": len(results), "results": results}
-        return found.total, to_json(body)
+        return found.total, msgspec.json.encode(body)
 
     total, body = await call.read(produce)
     if total is not None and total != known:

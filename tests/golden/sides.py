@@ -386,9 +386,9 @@ class Server(Site):
 
     def rename_file(self, old: str, new: str) -> None:
         where = steps(old)
-        kind, above = _KINDS[len(where) - 1], self.container(where[:-1])
-        body = {"name": spell_out(new)}
-        self.ground.ask("PUT", f"/{kind}s/{above}/files/{_quoted(where[-1])}", body)
+        above = {"type": _KINDS[len(where) - 1], "id": self.container(where[:-1])}
+        body = {"container_reference": above, "name": spell_out(new)}
+        self.ground.ask("POST", f"/files/{self._file(where)[0]}/move", body)
 
     def tag(self, path: str, text: str) -> None:
         where = steps(path)

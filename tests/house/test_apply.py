@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,15 @@ def there(ground: Ground, label: str) -> dict[str, str]:
         if one.path not in found or found[one.path][0] < one.version:
             found[one.path] = (one.version, one.sha384, one.deleted)
     return {path: sha for path, (_, sha, deleted) in found.items() if not deleted}
+
+
+def status(desk: Desk, root: Path) -> Any:
+    return json.loads(desk.run("status", root, "--json").out)
+
+
+def sorted_options(command: str, told: tuple[str, ...]) -> list[str]:
+    """Those words of a command that were told, in the order in which they were."""
+    return [one for one in told if one in shlex.split(command)]
 
 
 def items(plan: Path) -> dict[str, Any]:
@@ -326,6 +336,56 @@ def test_what_a_guard_held_stays_held_until_that_very_plan_is_consented_to(
     assert not {T1, T2} & there(ground, label).keys()
 
 
+def test_what_is_consented_to_is_the_saved_plan_though_there_is_more_to_delete_by_now(
+    ground: Ground, desk: Desk, in_step: Path, plan: Path, label: str
+) -> None:
+    plant(in_step, {NEW: b"stays"})
+    assert 0 == desk.run("sync", in_step).code
+    for path in (T1, T2):
+        (in_step / path).unlink()
+    told = ("--delete-up", "--exclude", "*.no such", "--max-delete", "1", "--min-size", "1")
+    desk.run("plan", "sync", in_step, *told, "--out", plan)
+    plan_id = json.loads(plan.read_text())["plan_id"]
+    (in_step / T3).unlink()
+
+    held = desk.run("apply", plan)
+    waits = status(desk, in_step)
+    wrong = desk.run("apply", plan, "--accept-deletes", "0123456789ab")
+    consent = shlex.split(waits["consent"])
+    done = desk.run(*consent[1:], "--json")
+    rest = status(desk, in_step)
+
+    assert (4, 4, 0) == (held.code, wrong.code, done.code), done
+    assert "held: 2 of 4 files would be deleted" in held.out, held
+    assert f"--accept-deletes {plan_id} " in held.out, held
+    assert f"is not the id of this plan, which is {plan_id};" in wrong.err, wrong
+    assert ["fwsync", "apply", str(plan), "--accept-deletes", plan_id] == consent
+    assert ([T1, T2], 2) == (waits["hold"]["sample"], waits["hold"]["waiting"])
+    assert 2 == done.summary["deleted"]
+    assert ([T3], 1) == (rest["hold"]["sample"], rest["hold"]["waiting"])
+    assert "; 2 of these were consented to" in rest["hold"]["guards"][0]["reason"]
+    assert {T3, NEW} == there(ground, label).keys()
+    assert [*told] == sorted_options(rest["consent"], told)
+    last = desk.run(*shlex.split(rest["consent"])[1:], "--json")
+    assert (0, 1) == (last.code, last.summary["deleted"]), last
+    assert "is not the id" not in last.err
+    assert status(desk, in_step)["hold"] is None
+
+
+def test_consent_that_nothing_needed_is_said_to_be_so(
+    desk: Desk, in_step: Path, plan: Path
+) -> None:
+    plant(in_step, {NEW: b"new"})
+    desk.run("plan", "sync", in_step, "--out", plan)
+    said = "--accept-deletes 0123: was not needed, as no guard holds anything of this run"
+
+    applied = desk.run("apply", plan, "--accept-deletes", "0123")
+    again = desk.run("sync", in_step, "--accept-deletes", "0123")
+
+    assert (0, 0) == (applied.code, again.code)
+    assert (f"{said}\n", f"{said}\n") == (applied.err, again.err)
+
+
 def test_a_guard_that_trips_only_when_it_is_applied_holds_as_well(
     ground: Ground, desk: Desk, in_step: Path, plan: Path, label: str
 ) -> None:
@@ -355,6 +415,30 @@ def test_a_plan_of_additions_does_not_end_what_a_guard_holds(
     assert (4, 0, 4) == (held.code, applied.code, again.code), again
     assert 0 == again.summary["deleted"]
     assert {T1, T2, T3} <= there(ground, label).keys()
+
+
+def test_a_plan_says_how_it_is_applied_and_nothing_where_there_is_nothing_to_do(
+    desk: Desk, in_step: Path, plan: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "an own.toml"
+    config.write_text("trash_days = 7\n")
+    how = ("--out", plan, "--config", config)
+    nothing = desk.run("plan", "sync", in_step, *how)
+    plant(in_step, {NEW: b"new"})
+    free = desk.run("plan", "sync", in_step, *how)
+    for path in (T1, T2):
+        (in_step / path).unlink()
+    held = desk.run("plan", "sync", in_step, "--delete", "--max-delete", "1", *how)
+    plan_id = json.loads(plan.read_text())["plan_id"]
+
+    command = shlex.join(["fwsync", "apply", str(plan), "--config", str(config)])
+    consents = f"{command} --accept-deletes {plan_id}"
+    assert (0, 0, 4) == (nothing.code, free.code, held.code)
+    assert "hint" not in nothing.out
+    assert f"hint: `{command}` does it\n" in free.out
+    assert f"hint: `{command}` does only what is new; `{consents}` does all of it\n" in held.out
+    done = desk.run(*shlex.split(consents)[1:], "--json")
+    assert (0, 2) == (done.code, done.summary["deleted"]), done
 
 
 # ------------------------------------------------------------------------------ hostile files
@@ -477,7 +561,9 @@ def test_nothing_but_a_plan_is_overwritten_by_a_plan(
     inside = in_step / "plan.json"
     complains(desk.run("plan", "push", in_step, "--out", inside), 2, "would be synced itself")
     nowhere = tmp_path / "none" / "plan.json"
-    complains(desk.run("plan", "push", in_step, "--out", nowhere), 6, "is no folder")
+    nobody = Desk(desk.home, "127.0.0.1:1:__force_insecure:asked before")
+    refused = nobody.run("plan", "push", in_step, "--out", nowhere)
+    complains(refused, 2, f"there is no folder {nowhere.parent}")
     assert not inside.exists()
 
     plan.unlink()

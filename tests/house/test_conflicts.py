@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,14 @@ def conflict(desk: Desk, label: str, folder: Path, *how: str) -> Path:
 def copy_of(root: Path) -> Path:
     (found,) = (path for path in root.rglob("*fwsync-conflict*") if ".fwsync" not in path.parts)
     return found
+
+
+def twice_torn(desk: Desk, root: Path) -> None:
+    """Its file is in conflict once more."""
+    plant(root, {X: b"mine again"})
+    plant(root.parent / "other", {X: b"theirs again!"})
+    assert 0 == desk.run("sync", root.parent / "other").code
+    assert 1 == desk.run("sync", root).code
 
 
 def everything(root: Path) -> set[bytes]:
@@ -187,7 +197,10 @@ def test_keep_both_makes_yours_a_file_of_its_own(
 ) -> None:
     copy = copy_of(torn)
     told = ["--as", name] if name else []
-    done = desk.run("conflicts", "keep-both", copy, *told)
+    away = desk.run("conflicts", "keep-both", copy, "--as", "/tmp/elsewhere.dcm")
+    complains(away, 2, "--as", "below the folder")
+    # A path is read from where it is typed, as all paths of a command are.
+    done = desk.run("conflicts", "keep-both", copy, *told, prepare=partial(os.chdir, torn))
 
     assert 0 == done.code, done
     mine = torn / name if "/" in name else copy.with_name(name or copy.name)
@@ -195,6 +208,20 @@ def test_keep_both_makes_yours_a_file_of_its_own(
     assert {"uploaded": 1, "bytes": 4} == desk.run("sync", torn, "--json").moved()
     assert {} == desk.run("sync", torn, "--json").moved()
     assert 1 == held(ground, label)[str(mine.relative_to(torn))]
+
+
+@pytest.mark.parametrize("how", ["keep-local", "keep-both", "keep-remote"])
+def test_copies_that_are_gone_leave_nothing_to_choose(desk: Desk, torn: Path, how: str) -> None:
+    twice_torn(desk, torn)
+    for copy in list(torn.rglob("*.fwsync-conflict-*.dcm")):
+        copy.unlink()
+
+    done = desk.run("conflicts", how, torn / X)
+
+    said = "its copy is gone already, and the server's version stays; closed"
+    assert 0 == done.code, done
+    assert f"{how}: {X}: {said}\nconflicts: 2 settled\n" == done.out
+    assert [] == open_ones(desk, torn)
 
 
 @pytest.mark.parametrize("policy", ["skip", "fail"])
@@ -264,10 +291,7 @@ def test_a_second_conflict_has_a_copy_of_its_own_and_which_is_meant_must_be_said
     desk: Desk, torn: Path
 ) -> None:
     first = copy_of(torn)
-    plant(torn, {X: b"mine again"})
-    plant(torn.parent / "other", {X: b"theirs again!"})
-    desk.run("sync", torn.parent / "other")
-    desk.run("sync", torn)
+    twice_torn(desk, torn)
 
     assert [X, X] == open_ones(desk, torn)
     complains(desk.run("conflicts", "keep-local", torn / X), 2, "several copies")
@@ -401,3 +425,28 @@ def again(root: Path, how: list[str]) -> None:
         assert not resolving.listed(root, {}, None).conflicts
     else:
         assert [None] == [one.problem for one in done]
+
+
+def test_of_two_copies_the_one_that_is_there_takes_its_place(desk: Desk, torn: Path) -> None:
+    first = copy_of(torn)
+    twice_torn(desk, torn)
+    first.unlink()
+
+    done = desk.run("conflicts", "keep-local", torn / X)
+
+    assert 0 == done.code, done
+    assert b"mine again" == (torn / X).read_bytes()
+    assert [] == open_ones(desk, torn)
+
+
+@pytest.mark.parametrize("slip", ["keep-mine", "keeplocal", "resolve"])
+def test_a_slip_of_the_command_is_not_taken_for_a_folder(desk: Desk, torn: Path, slip: str) -> None:
+    for path in (torn / X, X):
+        done = desk.run("conflicts", slip, path, prepare=partial(os.chdir, torn))
+
+        assert 2 == done.code, done
+        assert f"there is no command {slip!r}" in done.err, done
+        assert "keep-local, keep-remote, keep-both" in done.err, done
+    (torn / slip).mkdir()
+    assert 1 == desk.run("conflicts", ".", prepare=partial(os.chdir, torn)).code
+    assert 0 == desk.run("conflicts", slip, prepare=partial(os.chdir, torn)).code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -65,6 +66,76 @@ def test_without_a_known_project_nothing_is_begun(desk: Desk, in_step: Path) -> 
     assert before == sorted(one.name for one in own.iterdir())
 
 
+def test_what_a_refused_rebuild_has_seen_is_as_it_was(
+    desk: Desk, in_step: Path, label: str, tmp_path: Path
+) -> None:
+    shutil.rmtree(in_step / ".fwsync")
+
+    complains(desk.run("doctor", in_step, "--rebuild"), 2, "project")
+    nothing_made = not (in_step / ".fwsync").exists()
+    rebuilt = desk.run("doctor", in_step, f"lab/{label}", "--rebuild", "--json")
+    synced = desk.run("sync", in_step, "--json")
+
+    assert nothing_made
+    assert (0, 3) == (rebuilt.code, rebuilt.summary["in_step"]), rebuilt
+    assert (0, {}) == (synced.code, synced.moved()), synced
+
+
+def gone(root: Path) -> None:
+    root.rename(root.with_name("away"))
+
+
+def a_link(root: Path) -> None:
+    gone(root)
+    root.with_name("elsewhere").mkdir()
+    root.symlink_to(root.with_name("elsewhere"))
+
+
+def a_file(root: Path) -> None:
+    gone(root)
+    root.touch()
+
+
+def bare(root: Path) -> None:
+    gone(root)
+    root.mkdir()
+
+
+def replaced(root: Path) -> None:
+    gone(root)
+    plant(root, {"others/x": b"other"})
+
+
+@pytest.mark.parametrize("becomes", [gone, a_link, a_file, bare, replaced])
+@pytest.mark.parametrize("kept", ["inside", "outside"])
+def test_a_root_that_is_not_there_is_called_the_same_by_all(
+    desk: Desk,
+    root: Path,
+    label: str,
+    tmp_path: Path,
+    kept: str,
+    becomes: Callable[[Path], None],
+) -> None:
+    state = () if kept == "inside" else ("--state", tmp_path / "kept.db")
+    plant(root, SOME)
+    first = desk.run("sync", root, f"lab/{label}", "--create-project", *state)
+    becomes(root)
+
+    synced = desk.run("sync", root, f"lab/{label}", *state)
+    status = desk.run("status", root, *state)
+    doctor = desk.run("doctor", root, *state, "--json")
+    rebuild = desk.run("doctor", root, f"lab/{label}", "--rebuild", *state)
+    said = synced.err.splitlines()[0].removeprefix("error: ")
+    wrong = [one["message"] for one in doctor.lines if one.get("what") == "root"]
+
+    assert 0 == first.code, first
+    assert (4, 4, 6, 4) == (synced.code, status.code, doctor.code, rebuild.code), synced
+    assert [said] == wrong
+    assert said in status.err
+    assert said in rebuild.err
+    assert not (root / ".fwsync").exists()
+
+
 DAMAGES = [truncate, empty, no_database, foreign, no_header]
 
 
@@ -85,7 +156,7 @@ def test_a_damaged_state_is_refused_by_all_and_rebuilt_by_the_doctor(  # F91
         ("status", in_step),
         ("cleanup", in_step),
     ):
-        complains(desk.run(*words), 6, "damaged", "fwsync doctor DIR --rebuild")
+        complains(desk.run(*words), 6, "damaged", f"`fwsync doctor {in_step} --rebuild`")
     checked = desk.run("doctor", in_step, "--json")
     assert (6, 1) == (checked.code, checked.summary["bad"]), checked
     assert damaged == state_of(in_step).read_bytes()

@@ -144,6 +144,38 @@ def test_what_a_guard_holds_is_told_with_what_consents(desk: Desk, agreed: Path)
     assert told["plan_id"]
 
 
+def test_of_a_folder_it_says_which_filter_leaves_it_out(desk: Desk, agreed: Path) -> None:
+    plant(agreed, {"junk/deep/x": b"x", ".fwsyncignore": b"# ours\nsub-02/\n"})
+    (agreed / "bare").mkdir()
+
+    junk, deep = (
+        desk.run("explain", agreed / path, "--exclude", "junk/") for path in ("junk", "junk/deep")
+    )
+    known = explained(desk, agreed / "sub-02/ses-01")
+    bare = explained(desk, agreed / "bare")
+
+    assert "it takes no part: --exclude: junk/\n" in junk.out
+    assert "it takes no part: --exclude: junk/ (it leaves out junk)\n" in deep.out
+    assert not any("nowhere" in one.out for one in (junk, deep))
+    assert ("folder", "line 2 of .fwsyncignore: sub-02/") == (known["kind"], known["left_out"])
+    assert ("folder", "") == (bare["kind"], bare["left_out"])
+
+
+def test_of_a_folder_it_says_which_guard_holds_its_deletions(desk: Desk, agreed: Path) -> None:
+    for path in SOME:
+        (agreed / path).unlink()
+    plant(agreed, {"sub-01/ses-01/t1/new.dcm": b"new"})
+
+    told = explained(desk, agreed / "sub-01", "--delete-up")
+    done = desk.run("explain", agreed / "sub-01", "--delete-up")
+
+    assert ({"delete-remote": 2}, 1) == (told["waiting"], told["counts"]["upload"])
+    assert told["guards"]
+    assert f"--accept-deletes {told['plan_id']}" in done.out
+    assert "1 file: it is sent\n" in done.out
+    assert "2 files: they are deleted on the server\n" in done.out
+
+
 def test_the_direction_is_that_of_the_last_run_whatever_its_command(
     desk: Desk, agreed: Path, tmp_path: Path
 ) -> None:
@@ -237,7 +269,9 @@ def test_of_a_folder_the_latest_events_are_told_and_the_others_counted(
 ) -> None:
     few, all_ = desk.run("history", agreed, "--last", "1"), desk.run("history", agreed, "--json")
 
-    assert f"  … {len(SOME) - 1} earlier events; --last 0 shows them all\n" in few.out, few
+    assert f"  … {len(SOME) - 1} earlier events; --last {len(SOME)} shows them all\n" in few.out, (
+        few
+    )
     assert 1 == few.out.count("sent"), few
     assert f"history: {len(SOME)} events" in few.out, few
     assert len(SOME) == all_.summary["events"] == all_.summary["shown"]

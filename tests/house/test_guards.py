@@ -157,6 +157,18 @@ def test_consent_to_a_pull_names_its_project_first(
     assert 0 == desk.run(*words[1:]).code
 
 
+def test_what_a_run_in_another_direction_was_consented_to_is_held_no_more(
+    desk: Desk, hundred: Path
+) -> None:
+    lose(hundred, 51)
+    held = sync(desk, hundred, "--delete-up")
+    consent = ("--delete-up", "--accept-deletes", held.summary["plan_id"], "--json")
+    done = desk.run("push", hundred, *consent)
+
+    assert (4, 0, 51) == (held.code, done.code, done.summary["deleted"]), done
+    assert status(desk, hundred)["hold"] is None
+
+
 def test_a_hold_is_over_when_its_reason_is(desk: Desk, label: str, hundred: Path) -> None:
     lose(hundred, 51)
     assert 4 == sync(desk, hundred, "--delete").code

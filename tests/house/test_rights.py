@@ -42,6 +42,23 @@ def test_a_role_that_only_reads_is_refused_before_anything_is_sent(
     assert [] == ground.stored(label)
 
 
+def test_why_a_file_is_not_sent_to_a_project_that_is_only_read_is_explained(
+    ground: Ground, user: Desk, tmp_path: Path, label: str
+) -> None:
+    project = ground.ask("POST", "/lookup", {"path": ["lab", label]})["_id"]
+    ground.allow(project, "ro")
+    root = tmp_path / "mine"
+    user.run("pull", f"lab/{label}", root)
+    new = plant(root, {"sub-01/ses-01/t1/new.dcm": b"new"}) / "sub-01/ses-01/t1/new.dcm"
+
+    told = user.run("explain", new, "--mode", "both", "--json").lines[0]
+    said = user.run("explain", new, "--mode", "both").out
+
+    assert (True, "upload") == (told["asked"], told["verb"])
+    assert "files_create_upload" in told["problem"]["message"]
+    assert "the next `fwsync sync` leaves it, and says why" in said
+
+
 @pytest.mark.parametrize("access", ["rw", "admin"])
 def test_a_role_that_writes_costs_two_questions(
     access: str, ground: Ground, user: Desk, root: Path, label: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -222,3 +223,57 @@ def test_what_a_refused_pull_has_made_is_taken_away(
     log = folder / ".fwsync" / "log.csv"
     kept = desk.run("pull", f"lab/{label}", folder, "--audit-log", log)
     assert 0 == kept.code, kept
+
+
+def test_files_that_a_run_deletes_on_the_server_are_named(
+    desk: Desk, label: str, tmp_path: Path
+) -> None:
+    root = plant(tmp_path / "root", CROWD)
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    for path in list(CROWD)[:11]:
+        (root / path).unlink()
+    done = desk.run("sync", root, "--delete")
+
+    assert 0 == done.code, done
+    named = [line for line in done.out.splitlines() if line.startswith("deleted there: ")]
+    assert [f"deleted there: {path}" for path in list(CROWD)[:10]] == named
+    assert "  … and 1 more; --json lists them all\nsync: 11 deleted; " in done.out
+
+
+def test_a_project_that_a_run_has_made_is_said(desk: Desk, label: str, tmp_path: Path) -> None:
+    (empty := tmp_path / "empty").mkdir()
+    plan = desk.run("plan", "sync", empty, f"lab/{label}-new", "--create-project")
+    made = desk.run("sync", empty, f"lab/{label}-new", "--create-project")
+    again = desk.run("sync", empty, f"lab/{label}-new", "--create-project", "--json")
+
+    assert (0, 0, 0) == (plan.code, made.code, again.code), made
+    assert f"lab/{label}-new: the project would be made\n" == plan.err
+    assert "plan: nothing else to do\n" == plan.out
+    assert f"made the project lab/{label}-new\n" == made.err
+    assert made.out.startswith("sync: nothing else to do; 0 files here"), made
+    assert "note" not in {one["event"] for one in again.lines}
+
+
+def test_open_conflicts_are_said_with_what_finds_them(
+    desk: Desk, label: str, tmp_path: Path
+) -> None:
+    root, other = plant(tmp_path / "root", CROWD), tmp_path / "other"
+    state = ("--state", str(tmp_path / "the state.db"))
+    assert 0 == desk.run("sync", root, f"lab/{label}", *state).code
+    assert 0 == desk.run("pull", f"lab/{label}", other).code
+    path = next(iter(CROWD))
+    plant(root, {path: b"mine"})
+    plant(other, {path: b"theirs"})
+    assert 0 == desk.run("sync", other).code
+    met = desk.run("sync", root, *state)
+    plain = desk.run("plan", "sync", root, *state)
+    told = desk.run("plan", "sync", root, *state, "--json")
+    status = desk.run("status", root, *state)
+    lists = shlex.join(["fwsync", "conflicts", str(root), *state])
+
+    assert (1, 0, 0, 1) == (met.code, plain.code, told.code, status.code)
+    assert f"1 conflict waits for you: see `{lists}`\n" in met.out
+    assert f"1 conflict waits for you: see `{lists}`\n" in plain.out
+    assert 1 == told.summary["conflicts_open"]
+    assert f"`{lists}` lists, and settles" in status.out
+    assert 1 == desk.run(*shlex.split(lists)[1:]).code

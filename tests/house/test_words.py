@@ -325,6 +325,23 @@ def test_the_commands_stand_in_the_order_of_use_and_each_is_told_whole(desk: Des
     assert "..." not in listed
 
 
+def test_a_usage_line_has_the_brackets_of_manuals_and_no_others(desk: Desk) -> None:
+    usages = {
+        " ".join(words): desk.run(*words, "--help").out.splitlines()[0].partition("[OPTIONS] ")[2]
+        for words in (("conflicts", "keep-local"), ("pull",), ("sync",), ("restore",))
+    }
+
+    assert {
+        "conflicts keep-local": "PATH...",
+        "pull": "[GROUP/PROJECT[/…]] [DEST]",
+        "sync": "DIR [GROUP/PROJECT]",
+        "restore": "DIR [PATH]...",
+    } == usages
+    refused = desk.run("history", ".", "--last", "0")
+    assert 2 == refused.code
+    assert "--last" in refused.err
+
+
 def test_a_plan_counts_the_bytes_of_a_conflict_that_its_run_fetches(
     desk: Desk, label: str, root: Path, tmp_path: Path
 ) -> None:
@@ -347,7 +364,7 @@ def test_a_plan_counts_the_bytes_of_a_conflict_that_its_run_fetches(
     assert "plan: 1 step, 14 B to move, 1 conflict" in plan.out, plan
     assert "left alone" not in told.out, told
     assert "left alone  1 file; `fwsync verify` lists what differs" in stuck.out, stuck
-    assert "waiting     1 open conflict; `fwsync conflicts` lists, and settles" in stuck.out, stuck
+    assert f"waiting     1 open conflict; `fwsync conflicts {root}` lists, and settles" in stuck.out
     assert "1 fetched, 1 in conflict, 14 B" in done.out, done
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fwsync.model import Decision, LocalEntry, Mode, RelPath, Verb
-from fwsync.moves import Followed, Move, Spot, follow, in_order
+from fwsync.moves import Followed, Move, Spot, follow, in_order, moved_on_both
 from fwsync.plan import DeleteLimits, GuardFacts, make_plan
 from fwsync.reconcile import Rules
 from tests.pure.trees import ALL_DELETIONS, base_entry, local_entry, remote_entry
@@ -152,6 +152,19 @@ def test_nothing_is_swapped_with_what_stays() -> None:
     assert Verb.RENAME not in {one.verb for one in followed.decisions}
 
 
+def test_nothing_goes_to_the_place_of_an_edit_that_stays() -> None:
+    both = spots({"P": "edited", "Q": "q"}, {"P": "q", "Q": "p"}, {"P": "p", "Q": "q"})
+
+    assert {} == verbs(following(both, DOWN, [("P", "Q"), ("Q", "P")]))
+
+
+def test_half_a_change_of_places_is_no_edit_that_goes_along() -> None:
+    half = spots({"P": "q"}, {"P": "q", "Q": "p"}, {"P": "p", "Q": "q"})
+
+    followed = following(half, Rules(), [("P", "Q"), ("Q", "P")])
+    assert {"P": "rename", "Q": "download"} == verbs(followed)
+
+
 def test_an_edit_is_another_file_where_another_has_its_name_and_it_may_not_go() -> None:
     assert {} == verbs(following(spots({"P": "b"}, {"P": "n", "Q": "a"}, {"P": "a"})))
 
@@ -260,6 +273,20 @@ def test_renames_go_first_and_wait_with_the_rest_while_a_guard_objects() -> None
     )  # fmt: skip
 
 
+def test_what_is_new_goes_along_with_its_folder_and_is_sent_while_a_guard_objects() -> None:
+    new = here("A", "n", 0)
+    goes = Decision(Verb.RENAME, Q, new)
+    addition = Decision(Verb.UPLOAD, Q, replace(new, path=Q))
+    deletion = Decision(
+        Verb.DELETE_LOCAL, RelPath("B"), local_entry("B", "x"), None, base_entry("B", "x")
+    )
+
+    held = make_plan(
+        [deletion, addition, goes], guards=GuardFacts(10, 10, 10), limits=DeleteLimits(files=0)
+    )
+    assert ((goes, addition), (deletion,)) == (held.carry_out, held.waiting)
+
+
 # ----------------------------------------------------------------------------- the order
 
 _NAMES = ("a", "b", "c", "a/x", "a/y", "b/x", "b/x/z", "c/x")
@@ -312,3 +339,31 @@ def test_a_chain_puts_nothing_aside_and_a_circle_only_one() -> None:
 
     assert 0 == sum(aside for _, aside in in_order(chain))
     assert 1 == sum(aside for _, aside in in_order(circle))
+
+
+@pytest.mark.parametrize(
+    ("renames", "expected"),
+    [
+        ([("a/P", "c/P", "b/P")], {"c": "b"}),
+        ([("a/P", "c/P", "b/P"), ("a/Q", "c/Q", "b/Q")], {"c": "b"}),
+        ([("a/P", "c/P", "b/P"), ("a/Q", "c/Q", "d/Q")], {}),  # to two folders
+        ([("a/P", "a/P", "b/P")], {}),  # it moved there only
+        ([("a/P", "b/P", "b/P")], {}),  # it lies there already
+        ([(None, "c/P", "b/Q")], {"c": "b"}),
+        ([("P", "Q", "R")], {}),  # it lies in no folder
+    ],
+)
+def test_a_folder_of_both_sides_is_where_all_its_files_belong(
+    renames: list[tuple[str | None, str, str]], expected: dict[str, str]
+) -> None:
+    decisions = [
+        Decision(
+            Verb.RENAME,
+            RelPath(new),
+            local_entry(here, "a"),
+            base=base_entry(old, "a") if old is not None else None,
+        )
+        for old, here, new in renames
+    ]
+
+    assert expected == moved_on_both(decisions)

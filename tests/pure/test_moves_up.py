@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from fwsync.digest import LocalTag
 from fwsync.model import Decision, LocalEntry, Mode, RelPath, Verb
 from fwsync.moves import Followed, Move, Spot
-from fwsync.moves_up import Gone, carried_up, folded, merged, now_at, pair
+from fwsync.moves_up import Gone, Known, carried_up, edited_along, folded, merged, now_at, pair
 from fwsync.plan import DeleteLimits, GuardFacts, make_plan
 from fwsync.reconcile import Rules
-from tests.pure.trees import base_entry, local_entry, remote_entry
+from tests.pure.trees import ALL_DELETIONS, base_entry, local_entry, remote_entry
 
 BOTH = Rules()
 
@@ -147,14 +147,14 @@ def carried(
     return carried_up(
         [gone(path, content) for path, content in base.items() if local.get(path) != content],
         [RelPath(path) for path, content in local.items() if base.get(path) != content],
-        spots,
+        Known(spots),
         rules=rules,
         is_seen=lambda _path: True,
         in_scope=lambda _path: True,
         elsewhere=there,
         blocked=lambda _path: False,
-        in_way={},
         begun=begun or {},
+        look=lambda paths: Known({path: spots.get(path, Spot()) for path in paths}),
     )
 
 
@@ -221,6 +221,75 @@ def test_what_moved_on_both_sides_gets_the_servers_name_or_is_left(mode: Mode) -
     assert [expected] == [(one.verb, one.path) for one in moved.decisions]
 
 
+def _steps(found: Followed) -> list[tuple[Verb, str]]:
+    return [(one.verb, one.path) for one in found.decisions]
+
+
+def test_what_both_sides_moved_each_in_its_way_gets_a_path_of_both() -> None:
+    found = carried({"a/Q": "one"}, {"b/P": "one"}, {"a/P": "one"}, elsewhere={"a/P": "b/P"})
+
+    assert [(Verb.RENAME, "b/Q"), (Verb.RENAME_REMOTE, "b/Q")] == _steps(found)
+    assert [None, "a/P"] == [one.base and one.base.path for one in found.decisions]
+    assert {"a/P", "a/Q", "b/P"} == found.settled
+
+
+def test_a_rename_of_both_that_got_half_way_goes_on_there() -> None:
+    found = carried({"b/Q": "one"}, {"b/P": "one"}, {"a/P": "one"}, elsewhere={"a/P": "b/P"})
+
+    assert [(Verb.RENAME_REMOTE, "b/Q")] == _steps(found)
+
+
+@given(st.permutations("PQRS"))
+def test_any_permutation_goes_along_with_its_folder(names: list[str]) -> None:
+    base = {f"a/{name}": f"content {name}" for name in "PQRS"}
+    there = {path: path.replace("a/", "b/") for path in base}
+    after = {f"a/{name}": content for name, content in zip(names, base.values(), strict=True)}
+
+    found = carried(
+        after, {there[path]: content for path, content in base.items()}, base, elsewhere=there
+    )
+
+    wanted = {f"a/{old}": f"b/{new}" for old, new in zip("PQRS", names, strict=True) if old != new}
+    assert wanted == renames(found)
+    here = {one.path for one in found.decisions if one.verb is Verb.RENAME}
+    assert set(wanted.values()) == here
+
+
+@pytest.mark.parametrize(
+    ("local", "remote"),
+    [({"b/Q": "other"}, {}), ({}, {"b/Q": "other"}), ({"b/Q": "other"}, {"b/Q": "other"})],
+)
+def test_a_path_of_both_that_something_has_is_not_taken(
+    local: dict[str, str], remote: dict[str, str]
+) -> None:
+    found = carried(
+        {"a/Q": "one", **local},
+        {"b/P": "one", **remote},
+        {"a/P": "one"},
+        elsewhere={"a/P": "b/P"},
+    )
+
+    assert [(Verb.RENAME, "b/P")] == _steps(found)
+
+
+def test_what_was_edited_there_and_moved_on_both_sides_has_the_servers_name() -> None:
+    found = carried({"a/Q": "one"}, {"b/P": "edit"}, {"a/P": "one"}, elsewhere={"a/P": "b/P"})
+
+    assert [(Verb.RENAME, "b/P"), (Verb.DOWNLOAD, "b/P")] == _steps(found)
+
+
+def test_a_push_leaves_what_both_sides_have_moved() -> None:
+    found = carried(
+        {"a/Q": "one"},
+        {"b/P": "one"},
+        {"a/P": "one"},
+        elsewhere={"a/P": "b/P"},
+        rules=Rules(mode=Mode.UP),
+    )
+
+    assert [(Verb.REPORT, "a/Q")] == _steps(found)
+
+
 def test_what_both_sides_moved_alike_is_only_recorded() -> None:
     found = carried({"Q": "one"}, {"Q": "one"}, {"P": "one"}, elsewhere={"P": "Q"})
 
@@ -273,6 +342,57 @@ def test_a_folder_moves_where_all_in_it_has_moved_to_one_other(
     moves: dict[str, str], others: list[str], expected: dict[str, str]
 ) -> None:
     assert expected == fold(moves, *others)
+
+
+def renamed(old: str, new: str) -> Decision:
+    base, there = base_entry(old, "a"), remote_entry(old, "a")
+    return Decision(Verb.RENAME_REMOTE, RelPath(new), local_entry(new, "a"), there, base)
+
+
+def lost(path: str, verb: Verb = Verb.DELETE_REMOTE) -> Decision:
+    return Decision(verb, RelPath(path), None, remote_entry(path, "a"), base_entry(path, "a"))
+
+
+def sent(path: str) -> Decision:
+    return Decision(Verb.UPLOAD, RelPath(path), local_entry(path, "edited"), None, None)
+
+
+def along(*decisions: Decision, agreed: int = 2) -> list[tuple[Verb, str]]:
+    found = edited_along(
+        decisions, rules=ALL_DELETIONS, agreed_below=lambda folder: agreed if folder == "a" else 1
+    )
+
+    assert {one.path for one in found.decisions} <= found.settled
+    return [(one.verb, one.path) for one in found.decisions]
+
+
+@pytest.mark.parametrize("gone", [Verb.DELETE_REMOTE, Verb.HOLD])
+def test_what_was_edited_in_a_folder_that_was_renamed_is_an_edit_there(gone: Verb) -> None:
+    found = along(renamed("a/x", "b/x"), lost("a/z", gone), sent("b/z"))
+
+    assert [(Verb.RENAME_REMOTE, "b/z"), (Verb.UPLOAD, "b/z")] == found
+
+
+@pytest.mark.parametrize(
+    ("decisions", "agreed"),
+    [
+        ([renamed("a/x", "b/x"), lost("a/z"), sent("b/y")], 2),  # no file of its name has come
+        ([renamed("a/x", "b/x"), lost("a/z"), sent("b/z")], 3),  # a file has stayed in the folder
+        ([lost("a/z"), sent("b/z")], 1),  # nothing tells that the folder was renamed
+        ([renamed("a/x", "b/x"), renamed("a/y", "c/y"), lost("a/z"), sent("b/z")], 3),
+        ([renamed("a/x", "b/x"), renamed("c/y", "b/y"), lost("a/z"), sent("b/z")], 2),
+    ],
+)
+def test_what_is_gone_and_what_is_new_are_two_files_elsewhere(
+    decisions: list[Decision], agreed: int
+) -> None:
+    assert [] == along(*decisions, agreed=agreed)
+
+
+def test_what_was_deleted_beside_an_edit_does_not_keep_its_folder() -> None:
+    found = along(renamed("a/x", "b/x"), lost("a/z"), sent("b/z"), lost("a/y"), agreed=3)
+
+    assert [(Verb.RENAME_REMOTE, "b/z"), (Verb.UPLOAD, "b/z")] == found
 
 
 def test_a_path_moves_with_the_deepest_of_its_folders() -> None:

@@ -302,6 +302,21 @@ def test_s107_a_lost_state_is_found_again_by_content() -> None:
             {"a/b": "2"},
             {"a": "report", "a/b": "delete-local"},
         ),
+        # A deletion clears the way: what waits for it must not hold it up.
+        (
+            "a folder became a file here",
+            {"a": "2"},
+            {"a/b": "1"},
+            {"a/b": "1"},
+            {"a": "report", "a/b": "delete-remote"},
+        ),
+        (
+            "a file became a folder there",
+            {"a": "1"},
+            {"a/b": "2"},
+            {"a": "1"},
+            {"a": "delete-local", "a/b": "report"},
+        ),
     ],
 )
 def test_a_file_against_a_folder_moves_nothing(

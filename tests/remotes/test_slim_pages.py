@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwsync.errors import Garbled
-from fwsync.remotes.flywheel_wire import Page, WireFile, file_of, page_of, slim_page
+from fwsync.model import ContainerRef, Level, RelPath
+from fwsync.ports import entry_of
+from fwsync.remotes.flywheel_slim import Above, SlimPage, row_of, slim_page, wire_of
+from fwsync.remotes.flywheel_wire import cursor_of, file_of, page_of
+from fwsync.state_rows import remote_row
 
 HASH = "v0-sha384-" + "a" * 96
 
@@ -33,6 +38,7 @@ ODD = st.sampled_from([MISSING, None, "", "x", 0, 1, -1, 2**70, 1.0, 1e30, True,
 REFS = st.sampled_from(
     [
         {"type": "acquisition", "id": ""},
+        {"type": "acquisition", "id": "a1", "id2": 3},
         {"type": "gear", "id": "g1"},
         {"type": 1, "id": "a1"},
         {"id": "a1"},
@@ -56,10 +62,16 @@ def items(draw: st.DrawFn) -> dict[str, object]:
     return item
 
 
-def files(page: Page) -> list[WireFile] | str:
-    """What is told of the files, but for what is above them, of which less may be read."""
+def told(answer: object) -> tuple[object, ...] | str:
+    """What is told of a page: of its files, but for what is above them, of which less is read."""
     try:
-        return [replace(file_of(one, "the files"), parents={}) for one in page.items]
+        if isinstance(answer, SlimPage):
+            wires = [wire_of(one) for one in answer.results]
+            behind = answer.results[-1].file_id if answer.results else ""
+            return answer.total, [replace(one, parents={}) for one in wires], behind
+        page = page_of(answer, "the files")
+        whole = [replace(file_of(one, "the files"), parents={}) for one in page.items]
+        return page.total, whole, cursor_of(page.items[-1], "the files") if page.items else ""
     except Garbled as error:
         return error.message
 
@@ -68,35 +80,115 @@ def slim_or_all(body: bytes) -> object:
     try:
         return slim_page(bytearray(body))
     except ValueError:
+        return read_all(body)
+
+
+def read_all(body: bytes) -> object:
+    try:
         return json.loads(body)
+    except ValueError:
+        return "no JSON"
 
 
-@given(st.lists(items(), max_size=3), st.sampled_from([None, 0, 3, MISSING]))
-def test_what_is_told_of_a_file_does_not_depend_on_how_much_of_it_is_read(
-    results: list[dict[str, object]], total: object
-) -> None:
+def page_with(results: Sequence[object], total: object = MISSING) -> bytes:
     answer: dict[str, object] = {"results": results, "count": len(results)}
     if total is not MISSING:
         answer["total"] = total
-    body = json.dumps(answer).encode()
-
-    page, whole = page_of(slim_or_all(body), "the files"), page_of(json.loads(body), "the files")
-
-    assert (page.total, files(page)) == (whole.total, files(whole))
+    return json.dumps(answer).encode()
 
 
-def test_of_a_regular_file_only_what_is_asked_for_is_read() -> None:
-    body = json.dumps({"total": 1, "results": [REGULAR]}).encode()
+@given(st.lists(items(), max_size=3), st.sampled_from([None, 0, 3, -1, 1.0, "3", True, MISSING]))
+def test_what_is_told_of_a_file_does_not_depend_on_how_much_of_it_is_read(
+    results: list[dict[str, object]], total: object
+) -> None:
+    body = page_with(results, total)
 
-    (item,) = page_of(slim_page(bytearray(body)), "the files").items
+    slim, whole = told(slim_or_all(body)), told(json.loads(body))
 
-    assert item.keys() == REGULAR.keys() - {"_id", "info"}
-    assert item["parents"] == {"subject": "s1", "session": "e1"}
+    assert whole == slim
+
+
+PIECES = [
+    b"", b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\\ud83d\\ude00", b"\\u0000", b"\x00", b"\n",
+    b"-0", b"01", b"1.", b"1.0", b"1e0", b"1E400", b"NaN", b"-Infinity", b"9" * 30, b"null",
+    b"true", b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\x", b"/", b"'",
+    "\u00e9".encode(), b"\xef\xbb\xbf", b'"size":2,', b'"size":"2",',
+    b'"name":"u.nii",', b'"name":null,', b'"file_id":"f9",',
+    b'"deleted":"x",', b'"parent_ref":{},', b'"results":[],', b'"total":7,',
+    b"//", b"[[[[", b"]]]]",
+]  # fmt: skip
+
+
+@given(st.data())
+def test_whatever_is_in_an_answer_it_is_told_the_same_or_refused_by_both(
+    data: st.DataObject,
+) -> None:
+    body = page_with([REGULAR, {**REGULAR, "name": "t2.nii", "file_id": "f2"}], 2)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body)))
+        piece = data.draw(st.sampled_from(PIECES) | st.binary(max_size=2))
+        body = body[:at] + piece + body[at + data.draw(st.integers(0, 12)) :]
+
+    slim, whole = told(slim_or_all(body)), told(read_all(body))
+
+    assert whole == slim
+
+
+def test_of_a_regular_file_no_more_is_kept_than_decides_something() -> None:
+    body = page_with([REGULAR], 1)
+
+    (file,) = slim_page(bytearray(body)).results
+
+    assert file.parents == Above(subject="s1", session="e1")
+    assert set(file.__struct_fields__) == REGULAR.keys() - {"_id", "info"}
+
+
+@given(items())
+def test_a_row_is_what_the_entry_of_the_file_would_be(item: dict[str, object]) -> None:
+    path = RelPath("sub/ses/acq/t1.nii")
+    try:
+        (file,) = slim_page(bytearray(page_with([item]))).results
+    except ValueError:
+        return
+
+    row = row_of(file, path, "acquisition")
+
+    wire = file_of(item, "the files")
+    assert remote_row(wire.entry(path, ContainerRef(Level.ACQUISITION, wire.parent_id))) == row
+    assert remote_row(entry_of(row)) == row
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"results": 1}', b'{"results": [{}]}', b"{", b"null"]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"results": 1}',
+        b'{"results": [{}]}',
+        b"{",
+        b"null",
+        b'{"results": []}x',
+    ],
 )
 def test_what_is_no_page_of_files_is_left_to_who_reads_everything(body: bytes) -> None:
-    with pytest.raises(ValueError, match="validation error"):
+    with pytest.raises(ValueError, match=r"JSON|Expected|Object|Input|truncated"):
         slim_page(bytearray(body))
+
+
+@pytest.mark.parametrize(
+    "spoilt", [b"\xff", b"\xed\xa0\x80", b"\xc3"], ids=["a byte", "half a pair", "half a letter"]
+)
+def test_a_byte_that_is_no_text_spoils_a_page_wherever_it_is(spoilt: bytes) -> None:
+    body = page_with([{**REGULAR, "info": {"x": "here"}}], 1).replace(b"here", spoilt)
+
+    with pytest.raises(UnicodeDecodeError):
+        slim_page(bytearray(body))
+
+
+def test_a_page_that_is_not_whole_is_none() -> None:
+    body = page_with([REGULAR], 1)
+
+    for end in range(len(body)):
+        with pytest.raises(ValueError, match=r"."):
+            slim_page(bytearray(body[:end]))

@@ -222,6 +222,8 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
         ("[[rules]]\nlayout = 5", "rule 1: layout (from {file}): is 5; expected a template"),
         ("[[rules]]\n[[rules]]\nroot_dirs = 99", "rule 2: root_dirs (from {file}): is 99"),
         ("[[metadata]]\ntags = 'x'", "metadata rule 1: match (from {file}): is missing; expected"),
+        ("rescan = 0", "rescan (from {file}): is 0; expected seconds"),
+        ("poll = 0", "poll (from {file}): is 0; expected seconds"),
         ("[dicom]\nsubject = 5", "dicom.subject (from {file}): is 5; expected a template"),
     ],
 )

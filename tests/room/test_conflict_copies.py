@@ -142,6 +142,28 @@ async def test_a_copy_that_only_the_disk_knows_of_is_the_one_that_is_made(bench:
     assert copy == await bench.state.call(chosen)
 
 
+async def test_a_copy_is_the_only_name_of_its_bytes(bench: Bench) -> None:
+    """Who edits it in place must not edit what lies in the trash with it."""
+    [copy] = copies(bench.root)
+
+    assert 1 == (bench.root / copy).stat().st_nlink
+    assert not list((bench.root / ".fwsync/trash").rglob("*"))
+
+
+async def test_a_copy_that_took_its_path_back_is_the_only_name_of_its_bytes(bench: Bench) -> None:
+    def settled(state: State) -> resolutions.Settled:
+        [conflict] = state.conflicts()
+        with localfs.root_descriptor(bench.root) as root_fd:
+            return resolutions.settle(state, root_fd, conflict, resolutions.LOCAL)
+
+    await bench.state.call(settled)
+
+    assert {X: b"mine"} == grown(bench.root)
+    assert 1 == (bench.root / X).stat().st_nlink
+    trash = [one for one in (bench.root / ".fwsync/trash").rglob("*") if one.is_file()]
+    assert [(b"theirs", 1)] == [(one.read_bytes(), one.stat().st_nlink) for one in trash]
+
+
 @pytest.mark.parametrize("how", [resolutions.LOCAL, resolutions.REMOTE, resolutions.BOTH])
 async def test_a_conflict_whose_other_version_is_not_here_is_not_settled(
     how: str, bench: Bench

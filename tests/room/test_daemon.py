@@ -262,6 +262,19 @@ async def test_what_no_event_told_of_is_found_by_the_next_scan(
     assert {"s/e/a/f": b"unseen"} == await server.held()
 
 
+async def test_what_was_renamed_or_is_held_is_said(
+    server: Ground, tmp_path: Path, clock: Clock, blockbuster: BlockBuster
+) -> None:
+    plant(tmp_path / "root", {"s/e/a/f": b"one", "s/e/a/g": b"two"})
+    async with watching(server, tmp_path / "root", clock, blockbuster, settle_s=0.0) as watch:
+        await watch.daemon.looked(lambda: (watch.root / "s/e/a/f").rename(watch.root / "s/e/a/new"))
+        await watch.daemon.looked((watch.root / "s/e/a/g").unlink)
+
+        said = "\n".join(watch.notes.told)
+        assert "1 renamed, " in said
+        assert "1 held deletion, " in said
+
+
 async def test_a_quiet_watch_asks_nothing_of_the_server(
     server: Ground, tmp_path: Path, clock: Clock, blockbuster: BlockBuster
 ) -> None:

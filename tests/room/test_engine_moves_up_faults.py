@@ -141,6 +141,18 @@ async def test_an_unheard_answer_to_a_move_costs_a_look(agreed: Bench, server: G
     assert IN_STEP == followed(await bench.cycle())
 
 
+async def test_a_move_that_the_server_only_says_it_has_made_is_made(
+    agreed: Bench, server: Ground
+) -> None:
+    rename(agreed.root, (X, "s/e/a/first.dcm"))
+    match = {"method": "POST", "path": "/files/*/move", "hits": {"nth": 1}}
+    server.sandbox.site.faults.add({"match": match, "action": {"status": 200, "body": {}}})
+
+    assert {"renamed": 1} == followed(await agreed.cycle())
+    assert moved(TREE, X, "s/e/a/first.dcm") == grown(agreed.root) == await server.held()
+    assert IN_STEP == followed(await agreed.cycle())
+
+
 @pytest.mark.parametrize("status", [400, 403, 409])
 @pytest.mark.parametrize("answer", ["heard", "lost"])
 async def test_a_look_that_is_refused_after_a_move_is_no_refusal_of_the_move(

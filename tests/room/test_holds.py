@@ -10,6 +10,7 @@ import pytest
 
 from fwsync import holds, policies
 from fwsync.config import Recorded, load_settings
+from fwsync.flags import FLAGS
 from fwsync.guards import Guard
 from fwsync.model import ConflictPolicy, Decision, Mode, RelPath, Verb
 from fwsync.plan import Plan
@@ -80,3 +81,53 @@ def test_the_options_of_a_run_are_told_as_they_are_typed(tmp_path: Path) -> None
     config = ["--config", str(tmp_path / "own.toml")]
     assert [*config, *key, "--conflict", "fail", *rest] == [*words]
     assert ("--delete",) == policies.words_of(saved, Recorded(both), None)
+
+
+def test_the_settings_of_a_saved_plan_are_told_by_options_that_its_run_has(tmp_path: Path) -> None:
+    commands = {Mode.UP: "push", Mode.DOWN: "pull", Mode.BOTH: "sync"}
+    own = {"api_key_file", "audit_log", "bwlimit", "fsync", "max_duration", "max_transfer"}
+    own |= {"patience", "transfers", "accept_deletes", "new_root", "existing", "delete"}
+
+    for mode, command in commands.items():
+        told = {name for name, modes in policies.OF_A_PLAN.items() if mode in modes}
+        had = {one.setting for one in FLAGS if command in one.commands} - own
+
+        assert had == {name.removesuffix("_s") for name in told}
+
+
+def test_the_settings_of_a_saved_plan_mean_the_same_where_they_are_given_again(
+    tmp_path: Path,
+) -> None:
+    recorded = Recorded(
+        {
+            "max_delete": "3,5%",
+            "min_age_s": "2d",
+            "set_vars": {"session": "baseline"},
+            "ingest_template": "{subject}:{session}",
+            "no_subjects": False,
+            "hidden": False,
+            "state": str(tmp_path / "the.db"),
+            "rules": [{"layout": "mirror", "path": "*"}],
+        }
+    )
+    saved = load_settings(recorded, config_file=None, env={}, cwd=tmp_path)
+
+    words = policies.words_of(saved, recorded, None, Mode.UP)
+
+    assert [
+        *("--no-hidden", "--ingest-template", "{subject}:{session}", "--max-delete", "3,5%"),
+        *("--min-age", "2d", "--set-var", "session=baseline", "--state", str(tmp_path / "the.db")),
+    ] == [*words]
+
+
+def test_what_else_a_run_goes_by_is_told_as_options_of_the_same_run(tmp_path: Path) -> None:
+    env = {"FWSYNC_DELETE_UP": "yes", "FWSYNC_STATE": "the.db", "FWSYNC_MAX_DELETE": "5%"}
+    env |= {"FWSYNC_EXCLUDE": "*.tmp", "FWSYNC_MIN_AGE": "2d", "FWSYNC_TRASH_DAYS": "3"}
+    (tmp_path / "fwsync.toml").write_text("history_days = 3\n")
+    settings = load_settings({"exclude": ["*.bak"]}, config_file=None, env=env, cwd=tmp_path)
+
+    words = policies.words_of(settings, {"exclude": ["*.bak"]}, None)
+
+    file, state = str(tmp_path / "fwsync.toml"), str(tmp_path / "the.db")
+    own = ["--delete-up", "--exclude", "*.bak", "--max-delete", "5%", "--min-age", "2d"]
+    assert ["--config", file, *own, "--state", state] == [*words]

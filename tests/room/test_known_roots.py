@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -108,6 +109,30 @@ def another_root(path: Path, env: Mapping[str, str]) -> None:
     marker.write_text(json.dumps({"id": "f" * 32}))
 
 
+def replaced(path: Path, env: Mapping[str, str]) -> None:
+    path.rename(path.with_name("away"))
+    (path / "others").mkdir(parents=True)
+
+
+def replaced_after_an_older_fwsync(path: Path, env: Mapping[str, str]) -> None:
+    file = record_file(path, env)
+    assert file is not None
+    known = json.loads(file.read_text())
+    del known["folder"]
+    file.write_text(json.dumps(known))
+    replaced(path, env)
+
+
+def restored_from_a_backup(path: Path, env: Mapping[str, str]) -> None:
+    shutil.copytree(path.rename(path.with_name("backup")), path)
+
+
+def restored_without_its_marker(path: Path, env: Mapping[str, str]) -> None:
+    (path / RESERVED / "state.db").touch()
+    restored_from_a_backup(path, env)
+    (path / RESERVED / "marker").unlink()
+
+
 def moved_and_linked(path: Path, env: Mapping[str, str]) -> None:
     path.symlink_to(path.rename(path.with_name("away")))
 
@@ -118,6 +143,10 @@ CASES: tuple[tuple[Callable[[Path, Mapping[str, str]], None], bool, bool], ...] 
     (mounted_elsewhere, True, True),
     (moved_and_linked, True, True),
     (thrown_away, True, True),
+    (restored_from_a_backup, True, True),
+    (restored_without_its_marker, True, True),
+    (replaced_after_an_older_fwsync, True, True),
+    (replaced, False, True),
     (emptied, False, True),
     (gone, False, True),
     (unmounted, False, False),
@@ -180,6 +209,26 @@ def test_disks_that_take_turns_are_both_known_once_somebody_has_said_so(
     for text in (first, second, first):
         marker.write_text(text)
         assert may(root, env, is_down=False)
+
+
+def test_who_is_killed_once_a_new_marker_is_written_is_not_locked_out(
+    root: Path, env: Mapping[str, str]
+) -> None:
+    file = record_file(root, env)
+    unmark(root)
+    place = locate(root, "lab/aging", env=env, filesystem_of=lambda _: LOCAL)
+    prepare_place(place, lambda id_: known_roots.announce(file, root, id_))  # no more than that
+
+    assert may(root, env, is_down=False)
+
+
+def test_a_root_that_is_not_known_is_not_announced(tmp_path: Path, env: Mapping[str, str]) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    known_roots.announce(record_file(new, env), new, "id")
+    known_roots.announce(None, new, "id")
+
+    assert may(new, env, is_down=False)
 
 
 def test_a_record_is_written_only_if_it_says_something_new(

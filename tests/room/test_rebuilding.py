@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fwsync import checkups, rebuilding, runs, state_salvage
+from fwsync import checkups, doctor, rebuilding, runs, state_salvage
 from fwsync.errors import Exit, Halted, StateDamaged
 from fwsync.model import BaseEntry, Mode, Report
 from fwsync.rebuilding import Rebuilt
@@ -136,6 +136,7 @@ async def test_each_table_is_taken_over_but_for_what_is_made_anew(tmp_path: Path
 
     anew = {"migration", "local_file", "header", "pack_digest", "download", "download_piece"}
     assert [] == done.lost
+    assert set(tables) - anew == set(doctor.PARTS_OF_A_STATE)  # each has words for people
     for table in tables:
         count = rows(new, f"SELECT count(*) FROM {table}")[0][0]
         wanted = rows(old, f"SELECT count(*) FROM {table}")[0][0]

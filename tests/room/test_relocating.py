@@ -53,6 +53,25 @@ def test_what_has_the_name_is_in_the_trash(root: Path, root_fd: int) -> None:
     assert ({"b": b"a"}, [b"b"]) == (grown(root), in_trash(root))
 
 
+def test_folders_without_a_file_are_not_in_the_way(root: Path, root_fd: int) -> None:
+    plant(root, {"a": b"a"})
+    (root / "b/c/d").mkdir(parents=True)
+    (root / "b/e").mkdir()
+
+    relocate(root_fd, "a", "b")
+
+    assert {"b": b"a"} == grown(root)
+
+
+def test_a_folder_with_a_file_deep_down_is_in_the_way(root: Path, root_fd: int) -> None:
+    plant(root, {"a": b"a", "b/c/d/x": b"mine"})
+
+    with pytest.raises(SourceChanged):
+        relocate(root_fd, "a", "b")
+
+    assert {"a": b"a", "b/c/d/x": b"mine"} == grown(root)
+
+
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "changed"])
 def test_what_the_plan_did_not_see_there_stays(root: Path, root_fd: int, kind: str) -> None:
     plant(root, {"a": b"a", "other": b"o"})

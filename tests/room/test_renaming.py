@@ -75,6 +75,32 @@ def test_what_stood_there_is_in_the_trash(root: Path, root_fd: int) -> None:
     assert [b"old"] == below(root / ".fwsync")
 
 
+def test_what_has_a_copy_for_a_name_is_not_in_the_trash_too(root: Path, root_fd: int) -> None:
+    plant(root, {"a/f": b"old"})
+    (root / "a/copy").hardlink_to(root / "a/f")
+    arrival = Arrival(part(root, b"new"), "a/f", stamp(root / "a/f"), copy="a/copy")
+
+    _, kept = publish(root_fd, arrival, trash=TRASH)
+
+    assert "" == kept
+    assert (b"new", b"old") == ((root / "a/f").read_bytes(), (root / "a/copy").read_bytes())
+    assert 1 == (root / "a/copy").stat().st_nlink
+    assert [] == below(root / ".fwsync")
+
+
+@pytest.mark.parametrize("other", [b"other", b"old", None])
+def test_what_stood_there_stays_in_the_trash_if_its_copy_is_another_file(
+    other: bytes | None, root: Path, root_fd: int
+) -> None:
+    plant(root, {"a/f": b"old"} | ({} if other is None else {"a/copy": other}))
+    arrival = Arrival(part(root, b"new"), "a/f", stamp(root / "a/f"), copy="a/copy")
+
+    _, kept = publish(root_fd, arrival, trash=TRASH)
+
+    assert f"{TRASH}/a/f" == kept
+    assert b"old" == (root / kept).read_bytes()
+
+
 def test_the_old_bytes_are_in_the_trash_before_the_new_ones_have_the_name(
     root: Path, root_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fwsync.model import LocalEntry, RelPath, Stamp, Unknown
+from fwsync import state_scan
+from fwsync.model import LocalEntry, RelPath, SeenRow, Stamp, Unknown
 from fwsync.state import State, open_state
 from fwsync.state_scan import PART
 from tests.room.test_state import DAY, NOW, TAG, local, paths, read, remote
@@ -20,6 +21,12 @@ from tests.room.test_state import DAY, NOW, TAG, local, paths, read, remote
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
     with open_state(tmp_path / "state.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[State]:
+    with open_state(tmp_path / "other.db") as opened:
         yield opened
 
 
@@ -192,3 +199,51 @@ def test_the_index_is_the_last_listing_and_what_was_hidden(
         assert len(known - seen - hidden) == summary.gone
         known = seen | hidden
         assert sorted(known) == paths(state)
+
+
+def seen(path: str, size: int) -> SeenRow:
+    entry = local(path, size)
+    return (entry.path, *entry.stamp, entry.disk_path)
+
+
+TREES = st.dictionaries(st.text("abc/", min_size=1, max_size=3), st.integers(1, 2), max_size=12)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(TREES, st.sets(st.sampled_from("ab"), max_size=1)), max_size=4),
+    st.integers(1, 4),
+)
+def test_in_parts_a_scan_finds_what_it_finds_as_a_whole(
+    state: State, other: State, scans: list[tuple[dict[str, int], set[str]]], part: int
+) -> None:
+    state.take_scan([])
+    other.take_scan([])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state_scan, "PART", part)
+        for tree, scopes in [*scans, *scans[-1:]]:  # the last one again, with nothing to do
+            listing: list[SeenRow | Unknown] = [seen(*one) for one in sorted(tree.items())]
+            listing += [Unknown(RelPath(scope), "") for scope in scopes]
+            walked, intake = iter(listing), other.start_scan()
+            while intake.take_part(walked):
+                pass
+            in_parts = intake.finish()
+
+            at_once = state.take_scan(listing)
+
+            assert at_once == in_parts
+            assert list(state.files()) == list(other.files())
+
+
+@pytest.mark.parametrize("second", [["a", "b", "d"], ["c", "b"], ["b", "a"]])
+def test_a_part_that_is_not_in_order_is_refused_where_the_one_before_was_known(
+    state: State, monkeypatch: pytest.MonkeyPatch, second: list[str]
+) -> None:
+    monkeypatch.setattr(state_scan, "PART", 3)
+    state.take_scan([local(path) for path in ["a", "b", "c", "d"]])
+    intake = state.start_scan()
+    walked = iter([seen(path, 1) for path in ["a", "b", "c", *second]])
+    intake.take_part(walked)
+
+    with pytest.raises(ValueError, match="not in order"):
+        intake.take_part(walked)

@@ -36,6 +36,19 @@ MOVES_UP = (
 UNHEARD_MOVE = (
     "tests/room/test_engine_moves_up_faults.py::test_an_unheard_answer_to_a_move_costs_a_look",
 )
+BELIEVED_MOVE = (
+    "tests/room/test_engine_moves_up_faults.py"
+    "::test_a_move_that_the_server_only_says_it_has_made_is_made",
+)
+EDITED_ALONG = ("tests/pure/test_moves_up.py",)
+#: A run is killed while names go round on the server.
+ASIDE_KILLED = (
+    "tests/house/test_moves_up_kill.py"
+    "::test_what_has_a_name_for_a_moment_is_known_after_the_state_is_lost",
+)
+PULLED_ASIDE = (
+    "tests/house/test_moves_up_kill.py::test_a_pull_into_it_follows_no_name_for_a_moment",
+)
 MOVED_BY_OTHERS = (
     "tests/room/test_engine_moves_up_faults.py"
     "::test_a_container_that_others_move_meanwhile_is_left_to_the_next_run",
@@ -133,6 +146,8 @@ MUTANTS = (
            RENAMING),
     Mutant("files change places where parts are swept", "renaming.py",
            "                if arrival.is_noted:\n", "                if True:\n", RENAMING),
+    Mutant("folders without a file keep a name for ever", "renaming.py",
+           " and clear_folder(to_fd, new_name):\n", " and False:\n", RELOCATING),
     Mutant("another spelling is told by links", "renaming.py",
            "                if {was, name}.issubset(os.listdir(folder_fd)):\n",
            "                if move.seen.inode:\n", RELOCATING),
@@ -145,6 +160,14 @@ MUTANTS = (
     Mutant("an edit that moved along is a conflict for ever", "moves.py",
            "            return _Way.JUDGE if is_edit and is_free and not",
            "            return _Way.PATHS if is_edit and is_free and not", MOVES),
+    Mutant("an edit goes along over another file", "moves.py",
+           "        is_free = there is None or move.new in self._leaving\n",
+           "        is_free = True\n", MOVES),
+    Mutant("what has its place already goes along", "moves.py",
+           "        is_edit = not self._belongs_there(move.old)\n", "        is_edit = True\n",
+           MOVES),
+    Mutant("a ring turns though one of it stays", "moves.py",
+           "            if self._leaving <= goes:\n", "            if True:\n", MOVES),
     Mutant("a new folder makes what moved anew", "moving.py",
            "    return {one: above[one] for one in state.moves.without_files(above)} | dict(moved)",
            "    return {one: above[one] for one in ()} | dict(moved)", ENGINE_MOVES),
@@ -234,6 +257,8 @@ MUTANTS = (
     Mutant("an emptied root is believed once a file has come to it", "guards.py",
            "    if not facts.holds(ROOT_EMPTIED) and not _is_empty(\n", "    if not _is_empty(\n",
            GUARDS),
+    Mutant("a guard keeps what is new from going up", "guards.py",
+           "        return decision.replaces is not None\n", "        return True\n", MOVES),
     Mutant("all changed at once is believed", "guards.py",
            "    if len(paths) * 100 < facts.agreed * _EVERYTHING_PERCENT:\n",
            "    if True:\n", PLAN),
@@ -251,6 +276,12 @@ MUTANTS = (
            "        if makes:\n            return\n", "        return\n", KNOWN_ROOTS),
     Mutant("a root that is a link now is followed", "known_roots.py",
            "    if root_id(at) not in known.ids:\n", "    if False:\n", KNOWN_ROOTS),
+    Mutant("another folder in the place of a root is taken for it", "known_roots.py",
+           "    elif not fetches_only and _is_replaced(at, known):\n", "    elif False:\n",
+           KNOWN_ROOTS),
+    Mutant("a new marker is not known to who is killed after it was written", "known_roots.py",
+           "    if file is not None and _at(file, root) is not None:\n", "    if False:\n",
+           KNOWN_ROOTS),
     Mutant("another disk over the root is scanned", "known_roots.py",
            "    elif moved and known.ids:\n", "    elif False:\n", KNOWN_ROOTS),
     Mutant("the marker is not looked at while a run goes on", "engine.py",
@@ -292,6 +323,13 @@ MUTANTS = (
             "::test_a_conflict_keeps_both_and_its_copy_never_goes_up_nor_grows",)),
     Mutant("a copy is not written down", "conflicts.py",
            "    note_copy(root_fd, copy)\n", "", CONFLICT_COPIES),
+    Mutant("a copy is one file with what lies in the trash", "renaming.py",
+           "                if arrival.copy and are_one_file(root_fd, kept, arrival.copy):\n",
+           "                if False:\n", CONFLICT_COPIES),
+    Mutant("a copy that is another file is enough", "renaming.py",
+           "arrival.copy and are_one_file(root_fd, kept, arrival.copy)", "arrival.copy",
+           ("tests/room/test_renaming.py"
+            "::test_what_stood_there_stays_in_the_trash_if_its_copy_is_another_file",)),
     Mutant("a killed conflict has a second copy", "conflicts.py",
            "if localfs.is_free(root_fd, copy) or renaming.are_one_file(root_fd, on_disk, copy):\n",
            "if False:\n",
@@ -303,7 +341,7 @@ MUTANTS = (
            ("tests/room/test_conflict_copies.py"
             "::test_a_copy_that_only_the_disk_knows_of_is_the_one_that_is_made",)),
     Mutant("any consent is consent", "plan.py",
-           "    if risky and accept != plan_id:\n", "    if risky and accept is None:\n",
+           "objecting if accept != plan_id else ()\n", "objecting if accept is None else ()\n",
            (*PLAN, "tests/room/test_engine_deletions.py::test_consent_is_for_that_plan_only")),
     Mutant("a file that was emptied with its old time is sent", "state_scan.py",
            "        if _is_emptied_unseen(row, seen):\n", "        if False:\n",
@@ -325,15 +363,15 @@ MUTANTS = (
            "        if now is None or now.etag != seen.etag or now.file_id != seen.file_id:\n",
            "        if now is None:\n", MOVES_UP),
     Mutant("a rename there goes over what has the path", "moving_up.py",
-           "        if await self._remote.look(to) is not None:\n", "        if False:\n",
-           MOVES_UP),
-    Mutant("a lost answer to a rename is a failure", "moving_up.py",
+           "        if there is None or (there.file_id and there.file_id == now.file_id):\n",
+           "        if True:\n", MOVES_UP),
+    Mutant("a lost answer to a rename is a failure", "asides.py",
            "            if there is not None and there.file_id == entry.file_id:\n",
            "            raise\n            if there:\n", UNHEARD_MOVE),
     Mutant("a look that is refused is a move that is refused", "remotes/flywheel_moves.py",
            "        except (FileProblem, Forbidden, Garbled, Refused) as error:\n",
            "        except Garbled as error:\n", LOOK_REFUSED),
-    Mutant("a look after a lost answer is a move that is refused", "moving_up.py",
+    Mutant("a look after a lost answer is a move that is refused", "asides.py",
            "            there = await _look_after(remote, to)", "            there = await"
            " remote.look(to)", LOOK_REFUSED),
     Mutant("a pack moves with what has changed in it", "moving.py",
@@ -354,6 +392,30 @@ MUTANTS = (
            "        await self._aside.begin("
            "is_folder=False, aside=target, to=job.to, back=job.at)\n", "",
            (f"{KILLED}[F06-after-_put_aside-1]",)),
+    Mutant("an edit in a renamed folder is sent over its own file", "moves_up.py",
+           "        if whole.get(_parent(move.old)) == _parent(move.new):\n",
+           "        if False:\n", EDITED_ALONG),
+    Mutant("what goes along comes to where a new file goes", "moving_up.py",
+           "            if any(now_at(one, folders) in new for one in along):\n",
+           "            if False:\n",
+           (f"{GOLDEN}[folder-renamed-here-with-a-deleted-file-made-anew-engine]",)),
+    Mutant("names for a moment are in the state alone", "asides.py",
+           "        noted = _read(await in_thread(_noted, self._root_fd))\n",
+           "        noted: list[Aside] = []\n", ASIDE_KILLED),
+    Mutant("what has a name for a moment is somebody's new file", "asides.py",
+           "            for one in await self.all()\n            for path in",
+           "            for one in ()\n            for path in", PULLED_ASIDE),
+    Mutant("a move that is answered with yes is believed", "remotes/flywheel_moves.py",
+           "        if there is None or there.file_id != entry.file_id:\n"
+           "            raise Unavailable",
+           "        if there is None or there.file_id != entry.file_id:\n"
+           "            return entry\n            raise Unavailable", BELIEVED_MOVE),
+    Mutant("a file is sent over one that is called otherwise here",
+           "remotes/flywheel_filenames.py",
+           "twin is not None and await self.looks.look(container, name, path) is not None:\n",
+           "False:\n",
+           tuple(f"{GOLDEN}[{one}-engine]"
+                 for one in ("named-as-another-is-there", "named-like-an-empty-container"))),
     # Saved plans, and conflicts that are settled.
     Mutant("what changed here since a plan was saved is sent", "approving.py",
            '    return "" if _is_file(was, now) else "changed here since the plan was made"\n',
@@ -383,7 +445,7 @@ MUTANTS = (
            "            same = tuple(one for one in told if one.verb is Verb.ADOPT)\n",
            "            same = tuple(told)\n", REBUILDING),
     Mutant("a state is made anew over an empty mount point", "rebuilding.py",
-           "    known_roots.check(place.root, environment())\n    check_known_root(place)\n", "",
+           "    await in_thread(known_roots.check, folder, environment())\n", "",
            REBUILDING),
     Mutant("what a filter hid counts as watched", "out_of_scope.py",
            "        state.forget_agreed(anew)\n", "", ("tests/room/test_filters_anew.py",)),
@@ -396,6 +458,13 @@ MUTANTS = (
     Mutant("what may be in a folder that cannot be read is deleted there", "comparing.py",
            "            anywhere = anywhere or one.scope\n", "            pass\n",
            (f"{GOLDEN}[moved-into-a-folder-that-is-not-readable-engine]",)),
+    Mutant("what may be in what cannot be read is not asked for", "engine.py",
+           "[*(one for one in scan.unknown if one.hides), *unread]", "[*unread]",
+           (f"{GOLDEN}[moved-into-a-folder-that-is-not-readable-engine]",)),
+    Mutant("that a file is gone is written down while it may be unread", "comparing.py",
+           "decision.verb in (Verb.DELETE_REMOTE, Verb.HOLD) and",
+           "decision.verb is Verb.DELETE_REMOTE and",
+           (f"{GOLDEN}[moved-here-and-not-readable-without-deletes-engine]",)),
     Mutant("a plan is made on the state itself", "grounds.py",
            "    own = state_copy(place) if only_look else own_state(place, name, is_new=is_new)\n",
            "    own = own_state(place, name, is_new=is_new)\n",
@@ -428,10 +497,20 @@ MUTANTS = (
     Mutant("another root is this root", "roots.py",
            "    if found != expected_id:\n", "    if False:\n", ("tests/room/test_roots.py",)),
     # What is seen and heard.
+    Mutant("a part of a scan is taken for what the index has", "state_scan.py",
+           "        if rows != part:\n", "        if len(rows) != len(part):\n",
+           ("tests/room/test_state_scan.py"
+            "::test_in_parts_a_scan_finds_what_it_finds_as_a_whole",)),
+    Mutant("a page with a byte that is no text is read in part", "remotes/flywheel_slim.py",
+           "    if not body.isascii():\n", "    if False:\n",
+           ("tests/remotes/test_slim_pages.py",)),
+    Mutant("a file without a size is listed", "remotes/flywheel_slim.py",
+           "_Size = Annotated[int, msgspec.Meta(ge=0)]\n", "_Size = int\n",
+           ("tests/remotes/test_slim_pages.py",)),
     Mutant("a folder that cannot be read is empty", "scanner.py",
-           "        return [Unknown(scope, f\"the folder cannot be opened",
+           "        why = f\"the folder cannot be opened",
            "        return [], nowhere\n"
-           "        return [Unknown(scope, f\"the folder cannot be opened",
+           "        why = f\"the folder cannot be opened",
            ("tests/room/test_scanner.py",)),
     Mutant("everything is settled", "settle.py",
            "            known.settled = now >= self._due(known)\n",

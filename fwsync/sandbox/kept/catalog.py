@@ -195,7 +195,12 @@ def versions(db: sqlite3.Connection, file_id: str) -> list[Json]:
 
 def shown_hash(row: Mapping[str, Any] | sqlite3.Row) -> str:
     """The hash of a file as the API tells it; empty where the server does not know it."""
-    return f"v0-sha384-{row['sha384']}" if row["hash_known"] else ""
+    return hash_text(row["sha384"], is_known=row["hash_known"])
+
+
+def hash_text(sha384: str, *, is_known: bool) -> str:
+    """The same of the digits that are kept."""
+    return f"v0-sha384-{sha384}" if is_known else ""
 
 
 def edit(pen: Pen, file_id: str, work: Callable[[Json], T]) -> T:
