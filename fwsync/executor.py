@@ -317,9 +317,8 @@ class Executor:
 
     def _within_limit(self, decisions: Sequence[Decision], report: Report) -> list[Decision]:
         """The transfers that this run may begin; the rest is noted as left."""
-        if self._policy.most_bytes is None:
-            return [*decisions]
-        begun, left = within(decisions, self._policy.most_bytes)
+        most = self._policy.most_bytes
+        begun, left = within(decisions, most) if most is not None else ([*decisions], [])
         _leave(report, len(left), "--max-transfer")
         return begun
 

@@ -379,8 +379,8 @@ def edited_along(
     """Files that were edited in a folder that got another name here: they go along on the server.
 
     By its bytes such a file is no move: it is gone at one path and new at another. Where all that
-    was agreed on in its folder has gone to one other folder, and a file of its name is new there,
-    it is the same one with an edit, which is sent as a new version of it. By paths it would be
+    was agreed on in its folder, or in one above that, has gone to one other, and a file of its
+    name is new there, it is the same one with an edit, which is sent as a new version of it. By paths it would be
     sent over the file that goes along with its folder.
 
     Args:
@@ -397,13 +397,10 @@ def edited_along(
     ]
     targets: dict[str, set[str]] = defaultdict(set)
     for move in moved:
-        targets[_parent(move.old)].add(_parent(move.new))
-    edits = []
-    for old in gone:
-        folders = targets.get(_parent(old), set())
-        new = RelPath(f"{next(iter(folders))}/{_leaf(old)}") if len(folders) == 1 else old
-        if new in come:
-            edits.append(Move(old, new))
+        for folder, target in _folders_of(move):
+            targets[folder].add(target)
+    went = {one: next(iter(to)) if len(to) == 1 else one for one, to in targets.items()}
+    edits = [Move(old, new) for old in gone if (new := RelPath(now_at(old, went))) in come]
     if not edits:
         return Followed()
     forgotten = {one.base.path for one in decisions if one.base and one.verb is Verb.FORGET}
@@ -455,8 +452,11 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _leaf(path: str) -> str:
-    return path.rpartition("/")[2]
+def _folders_of(move: Move) -> Iterator[tuple[str, str]]:
+    """The folders of a file, the highest first, and where each is now; empty: nowhere."""
+    olds, news = move.old.split("/")[:-1], move.new.split("/")[:-1]
+    for depth in range(1, len(olds) + 1):
+        yield "/".join(olds[:depth]), "/".join(news[:depth]) if depth <= len(news) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,11 +488,9 @@ def folded(moves: Sequence[Move], agreed_below: Callable[[str], int]) -> Folded:
     counts: Counter[str] = Counter()
     targets: dict[str, set[str]] = defaultdict(set)
     for move in moves:
-        olds, news = move.old.split("/")[:-1], move.new.split("/")[:-1]
-        for depth in range(1, len(olds) + 1):
-            folder = "/".join(olds[:depth])
+        for folder, target in _folders_of(move):
             counts[folder] += 1
-            targets[folder].add("/".join(news[:depth]) if depth <= len(news) else "")
+            targets[folder].add(target)
     found = {
         folder: next(iter(news))
         for folder, news in targets.items()

@@ -69,7 +69,7 @@ def with_moves_up(
     """
     gone, come = state.moves.here() if rules.mode is not Mode.DOWN else ([], [])
     if waits:
-        decisions = (one for one in decisions if one.verb is not Verb.HOLD or one.local is not None)
+        decisions = _without_gone(state, decisions)
     if not gone or not come:
         yield from decisions
         return
@@ -106,6 +106,18 @@ def with_moves_up(
     along = edited_along(all_of_them, rules=rules, agreed_below=state.moves.agreed_below)
     yield from along.decisions
     yield from _without(all_of_them, along)
+
+
+def _without_gone(state: State, decisions: Iterable[Decision]) -> Iterator[Decision]:
+    """Those that do not believe yet that a file is gone here; nor fetch it from where it is now."""
+    moves = state.moves.find()
+    spots = state.moves.spots(moves)
+    nowhere = [one for one in moves if not spots[one.old].local and not spots[one.new].local]
+    later = {path for one in nowhere for path in (one.old, one.new)}
+    for decision in decisions:
+        is_held = decision.verb is Verb.HOLD and decision.local is None
+        if not is_held and decision.path not in later:
+            yield decision
 
 
 def _without(decisions: Iterable[Decision], found: Followed) -> Iterator[Decision]:
@@ -285,13 +297,14 @@ class MoverUp:
             return state.moves.agreed_below(folder) - left[folder] + others
 
         folders = dict(folded(moves, agreed_below).folders)
+        leaving, coming = {one.old for one in moves}, new | {one.new for one in moves}
         for folder in sorted(folders, key=len, reverse=True):
             if folder not in folders:
                 continue
-            # What goes along would come to where another file of its name is to be sent.
-            along = [base.path for base, _ in state.moves.held_below(folder)]
-            along += state.moves.others_below(folder)
-            if any(now_at(one, folders) in new for one in along):
+            # What goes along would come to where another file of its name is to be, or be sent.
+            along = {base.path for base, _ in state.moves.held_below(folder)}
+            along |= {*state.moves.others_below(folder)} - leaving
+            if any(now_at(one, folders) in coming for one in along):
                 stays = {one for one in folders if f"{folder}/".startswith(f"{one}/")}
                 folders = {one: to for one, to in folders.items() if one not in stays}
         return Folded(folders)

@@ -110,11 +110,14 @@ class Place:
         """What the state says of files."""
         with closing(sqlite3.connect(self.local.root / ".fwsync" / "state.db")) as db:
             named = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            return {
-                name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr)  # ours
-                for (name,) in named
-                if name not in OF_RUNS
-            }
+            return {name: rows_of(db, name) for (name,) in named if name not in OF_RUNS}
+
+
+def rows_of(db: sqlite3.Connection, name: str) -> list[tuple[object, ...]]:
+    """All rows of a table, without when a run has seen them last."""
+    columns = [str(row[1]) for row in db.execute(f"PRAGMA table_info({name})")]
+    kept = ", ".join(one for one in columns if one != "last_seen_ns")
+    return sorted(db.execute(f"SELECT {kept} FROM {name}"), key=repr)
 
 
 def _files(folder: Path) -> dict[str, tuple[bytes, int, int]]:

@@ -117,6 +117,24 @@ async def test_a_file_that_stepped_aside_stays_aside_when_the_folder_is_gone() -
         await names.keep()
 
 
+async def test_a_file_that_is_called_plainly_is_so_in_every_later_listing() -> None:
+    book = Book()
+    names = Given(keeper=book)
+    tree = Tree(LAYOUT, Names(given=names))
+    project = tree.add_project("lab", "aging", "p")
+    tree.add_children(Level.SUBJECT, [("1", "x", "p")])
+    called = tree.path_of_file(project, "x", "f1")
+    await names.keep()
+    tree.call_plainly(called, "f1")
+    await names.keep()
+
+    names = Given(book.names.values(), keeper=book)
+    tree = Tree(LAYOUT, Names(given=names))
+    project = tree.add_project("lab", "aging", "p")
+
+    assert "x" == tree.path_of_file(project, "x", "f1")
+
+
 async def test_names_that_differ_in_case_only_are_told_apart_where_the_disk_does_not() -> None:
     book = Book()
 

@@ -180,11 +180,14 @@ async def test_a_look_that_is_refused_after_a_move_is_no_refusal_of_the_move(
     assert IN_STEP == followed(await agreed.cycle())
 
 
+Z = "s/e/b/z.nii.gz"
+
 CHANGES: dict[str, Callable[[Bench], None]] = {
     "file": lambda bench: rename(bench.root, (X, "s/e/a/first.dcm")),
     "folder": lambda bench: rename(bench.root, ("s", "sub-7")),
     "chain": lambda bench: rename(bench.root, (Y, "s/e/a/w"), (X, Y)),
     "swap": lambda bench: rename(bench.root, (X, "tmp"), (Y, X), ("tmp", Y)),
+    "ring": lambda bench: rename(bench.root, (X, "tmp"), (Z, X), (Y, Z), ("tmp", Y)),
     "swapped folders": lambda bench: rename(
         bench.root, ("s/e/a", "tmp"), ("s/e/b", "s/e/a"), ("tmp", "s/e/b")
     ),
@@ -197,7 +200,7 @@ CHANGES: dict[str, Callable[[Bench], None]] = {
 @pytest.mark.parametrize("again", [Mode.UP, Mode.BOTH])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 async def test_a_run_that_is_killed_among_renames_is_ended_by_the_next(
     number: int, when: str, change: str, again: Mode, agreed: Bench, server: Ground
 ) -> None:
@@ -216,6 +219,29 @@ async def test_a_run_that_is_killed_among_renames_is_ended_by_the_next(
     assert not [path for path in await server.listed() if ASIDE in path]
     assert IN_STEP == followed(await agreed.cycle(again))
     assert IN_STEP == followed(await agreed.cycle())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", range(4))
+async def test_folders_that_go_round_do_so_in_the_run_after_one_that_is_killed(
+    number: int, when: str, agreed: Bench, server: Ground
+) -> None:
+    plant(agreed.root, {"s/e/c/x.dcm": b"another", "s/e/c/w": b"w"})
+    await agreed.cycle()
+    ring = [("s/e/a", "tmp"), ("s/e/c", "s/e/a"), ("s/e/b", "s/e/c"), ("tmp", "s/e/b")]
+    rename(agreed.root, *ring)
+    killed = nth(number, _Killed())
+    trouble = Trouble(before=killed) if when == "before" else Trouble(after=killed)
+    expected = grown(agreed.root)
+    await until_killed(frail(agreed, server, trouble), Mode.BOTH)
+
+    report = await agreed.cycle()
+
+    assert [] == report.problem_list
+    assert (0, 0) == (report.uploaded, report.downloaded)
+    assert expected == grown(agreed.root) == await server.held()
+    assert not [path for path in await server.listed() if ASIDE in path]
+    assert {} == did(await agreed.cycle())
 
 
 async def test_what_was_put_aside_and_then_edited_here_has_its_name_again(
@@ -287,3 +313,18 @@ async def test_a_folder_that_is_not_quiet_yet_may_have_what_is_gone(
     assert (0, 0) == (first.renamed, first.held)
     assert {"renamed": 2} == followed(second)
     assert before[X] == (await server.listed())["s/e/T1/x.dcm"].file_id
+
+
+async def test_what_may_be_in_a_folder_that_is_not_quiet_yet_is_not_fetched_from_where_it_is(
+    agreed: Bench, server: Ground
+) -> None:
+    before = {path: one.file_id for path, one in (await server.listed()).items()}
+    rename(agreed.root, ("s/e/a", "s/e/T1"))
+    await relabel(server, X, Level.SUBJECT, "z")
+
+    first = await agreed.cycle(Mode.BOTH, settle=lambda _files: {RelPath("s/e/T1")})
+    second = await agreed.cycle(Mode.BOTH, settle=lambda _files: set())
+
+    assert 0 == first.downloaded
+    assert (0, 0) == (second.downloaded, second.uploaded)
+    assert before[X] == (await server.listed())["z/e/T1/x.dcm"].file_id
