@@ -380,8 +380,8 @@ def edited_along(
 
     By its bytes such a file is no move: it is gone at one path and new at another. Where all that
     was agreed on in its folder, or in one above that, has gone to one other, and a file of its
-    name is new there, it is the same one with an edit, which is sent as a new version of it. By paths it would be
-    sent over the file that goes along with its folder.
+    name is new there, it is the same one with an edit, which is sent as a new version of it. By
+    paths it would be sent over the file that goes along with its folder.
 
     Args:
         decisions: of one run, with the renames on the server.

@@ -92,7 +92,7 @@ class Moving:
         await self._api.json("POST", ("files", entry.file_id, "move"), body=body, what=path)
         try:
             there = await self._file_names.looks.look(container, theirs, path)
-        except (FileProblem, Forbidden, Garbled, Refused) as error:
+        except (FileProblem, Forbidden, Garbled, NotFound, Refused) as error:
             # No refusal of the move, which was made: nothing may be done instead.
             raise SourceChanged(
                 f"{path}: moved on the server, and not seen since: {error}"

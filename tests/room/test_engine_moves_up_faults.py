@@ -13,6 +13,7 @@ from fwsync.asides import ASIDE
 from fwsync.errors import Forbidden, FwsyncError, NotFound, Refused, Unavailable
 from fwsync.model import Level, Mode, RelPath, RemoteEntry
 from fwsync.remotes.flywheel import Flywheel
+from fwsync.state import State
 from tests.room.rooms import LAYOUT, TREE, Bench, Ground, X, Y, did, grown, plant
 from tests.room.test_engine_moves import followed, moved, relabel
 from tests.room.test_engine_moves_up import IN_STEP, rename
@@ -242,6 +243,17 @@ async def test_folders_that_go_round_do_so_in_the_run_after_one_that_is_killed(
     assert expected == grown(agreed.root) == await server.held()
     assert not [path for path in await server.listed() if ASIDE in path]
     assert {} == did(await agreed.cycle())
+
+
+async def test_a_run_with_nothing_to_rename_forgets_what_a_killed_one_had_begun(
+    agreed: Bench,
+) -> None:
+    begun = "moving_up_begun"
+    await agreed.state.call(State.set_setting, begun, '{"5d0000000000000000000001": "s/e/a/w"}')
+
+    await agreed.cycle()
+
+    assert None is await agreed.state.call(State.setting, begun)
 
 
 async def test_what_was_put_aside_and_then_edited_here_has_its_name_again(
