@@ -160,6 +160,8 @@ async def stand(
     approval.check_site(str(api.url.origin()))
     await _check_route(door, settings, writes=mode is not Mode.DOWN and not only_look)
     may_create = _may_create(mode, command)
+    if target is not None and settings.create_project:
+        await scopes.check_not_relabelled(door, folder / roots.RESERVED / "remotes", target)
     scope = await scopes.named_scope(
         door, settings, target, pretend=only_look, may_create=may_create
     )

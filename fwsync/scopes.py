@@ -78,6 +78,35 @@ async def named_scope(
     return None
 
 
+async def check_not_relabelled(door: Door, remotes: Path, target: str) -> None:
+    """No second project is made of one that a root knows, and that was relabelled on the server.
+
+    Args:
+        door: to the site.
+        remotes: of the root: see :func:`whereabouts.known_remotes`.
+        target: the project as the call names it, which may be made.
+
+    Raises:
+        UsageError: it would be made, and all files sent once more.
+    """
+    for one in whereabouts.known_remotes(remotes):
+        at, _, id_ = one.key.rpartition(" ")
+        if one.gone or one.name != target.strip() or at != str(door.api.url.origin()):
+            continue
+        site = await door.open()
+        with contextlib.suppress(Forbidden):  # not ours to see: nothing is known
+            project = await site.project_by_id(id_)
+            if project is None or str(project) == one.name:
+                continue
+            now = await site.resolve_project(one.name, create_project=True, pretend=True)
+            if not now.id:
+                raise UsageError(
+                    f"{one.name}: is called {project} on the server now; a new project of its old "
+                    "name would get all files once more",
+                    hint=f"name it {project}; or use another folder for a new {one.name}",
+                )
+
+
 def made(scope: Scope) -> str:
     """That a project was made, or would be; empty: it was there."""
     if not scope.id:

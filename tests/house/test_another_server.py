@@ -99,6 +99,24 @@ def test_a_new_project_takes_the_name_of_one_that_is_gone_and_nothing_of_its_sta
     assert old_state == (root / ".fwsync/state.db").read_bytes()
 
 
+@pytest.mark.parametrize("command", ["push", "sync"])
+def test_a_project_that_only_changed_its_name_is_not_made_anew(
+    command: str, ground: Ground, desk: Desk, root: Path
+) -> None:
+    """A line of a crontab names it by its old name for years."""
+    name, new = f"called-{command}", f"called-{command} anew"
+    call = (command, root, f"lab/{name}", "--create-project")
+    assert 0 == desk.run(*call).code
+    assert 0 == desk.run(*call).code
+    [first] = [one for one in ground.ask("GET", "/projects") if one["label"] == name]
+    ground.ask("PUT", f"/projects/{first['_id']}", {"label": new})
+
+    complains(desk.run(*call), 2, f"lab/{name}", f"lab/{new}")
+    assert name not in [one["label"] for one in ground.ask("GET", "/projects")]
+    again = desk.run(command, root, f"lab/{new}", "--create-project", "--json")
+    assert {} == again.moved()
+
+
 def test_a_project_that_only_changed_its_name_is_not_gone(
     ground: Ground, desk: Desk, root: Path
 ) -> None:
