@@ -109,7 +109,7 @@ class Approved:
 
     def _kept(self, state: State, plan: Plan) -> tuple[Plan, list[Problem]]:
         current = {step_of(one.path, one.verb.value): one for one in plan.decisions}
-        met: set[tuple[str, bool]] = set()
+        met: set[tuple[str, str]] = set()
         left: dict[str, str] = {}
         lost: set[Verb] = set()
         for item in self.saved.decisions:
@@ -128,10 +128,10 @@ class Approved:
                 lost |= {verb for verb in Verb if verb.value == item["verb"]}
         unmet = {path for path, _ in current.keys() - met}
         kept = {one.path for one in plan.decisions if one.path not in unmet}
-        for path, is_rename in met:
-            if path in unmet:  # the one step is nothing without the other
+        for path, rename in met:
+            if path in unmet:  # one step is nothing without the others
                 left.setdefault(path, "is decided otherwise by now")
-                lost.add(current[path, is_rename].verb)
+                lost.add(current[path, rename].verb)
         for verb in lost & {Verb.RENAME, Verb.RENAME_REMOTE}:
             # They go in one order: one of them may need the name that another one leaves.
             for one in plan.decisions:

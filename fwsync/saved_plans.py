@@ -480,9 +480,9 @@ def _guard(told: object) -> Guard:
     return Guard(_need(told, "name", str), _need(told, "reason", str))
 
 
-def step_of(path: str, verb: str) -> tuple[str, bool]:
-    """What a path has one step of: a rename, and what is done to the file that is there then."""
-    return path, verb in (Verb.RENAME.value, Verb.RENAME_REMOTE.value)
+def step_of(path: str, verb: str) -> tuple[str, str]:
+    """What a path has one step of: a rename on either side, and what is done to the file then."""
+    return path, verb if verb in (Verb.RENAME.value, Verb.RENAME_REMOTE.value) else ""
 
 
 def _items(told: Sequence[object]) -> tuple[Item, ...]:
