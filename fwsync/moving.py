@@ -421,7 +421,7 @@ class Mover:
             raise
         except FwsyncError as error:
             self.moved.failed.add(decision.path)
-            if local is not None and local.pack is not None:
+            if local is not None and local.pack is not None and decision.remote is not None:
                 reason = f"{decision.reason}; cannot be moved as one here"
                 fetch = replace(decision, verb=Verb.DOWNLOAD, local=decision.replaces, base=None)
                 self.moved.fetched.append(replace(fetch, reason=reason))
