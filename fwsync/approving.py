@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fwsync.errors import UsageError
 from fwsync.executor import Review
-from fwsync.model import Decision, Problem, RelPath, Verb
+from fwsync.model import Decision, Problem, RelPath, Stamp, Verb
 from fwsync.plan import Plan, is_risky
 from fwsync.saved_plans import Item, SavedPlan, item_of, step_of
 from fwsync.state import State, StateThread
@@ -28,8 +28,6 @@ _BRING: Final = frozenset(
         Verb.DOWNLOAD,
         Verb.CONFLICT,
         Verb.ADOPT,
-        Verb.RENAME,
-        Verb.RENAME_REMOTE,
     }
 )
 
@@ -189,8 +187,9 @@ class Approved:
 
 
 def _place_in(plan: Plan) -> Any:
-    places = {(one.path, one.verb): number for number, one in enumerate(plan.decisions)}
-    return lambda one: places[one.path, one.verb]
+    steps = [step_of(one.path, one.verb.value) for one in plan.decisions]
+    places = {step: number for number, step in enumerate(steps)}
+    return lambda one: places[step_of(one.path, one.verb.value)]
 
 
 def _only(plan: Plan, kept: set[RelPath], lost: set[Verb]) -> Plan:
@@ -306,6 +305,8 @@ def is_done(item: Item, seen: Seen) -> bool:
         return True
     if verb in (Verb.DELETE_LOCAL, Verb.DELETE_REMOTE):
         return not seen.is_here and seen.remote is None
+    if verb in (Verb.RENAME, Verb.RENAME_REMOTE):
+        return _is_renamed(item, seen)
     if verb not in _BRING or seen.base is None or seen.remote is None:
         return False
     if verb is Verb.UPLOAD:
@@ -314,10 +315,26 @@ def is_done(item: Item, seen: Seen) -> bool:
             return bool(here["etag"] == seen.base.local_etag)
         if seen.local is None or here.get("pack") is not None:
             return seen.is_here
-        stamp = seen.local.stamp
-        return (here.get("size"), here.get("mtime_ns")) == (stamp.size, stamp.mtime_ns)
+        return _is_as_large_and_old(item, seen.local.stamp)
     there = item.get("remote") or {}
     return bool(there.get("etag") == seen.base.remote_etag)
+
+
+def _is_renamed(item: Item, seen: Seen) -> bool:
+    """Has the file got this path? What was sent over it after that is another step."""
+    there, base = item.get("remote"), seen.base
+    if there is None:  # it was new here, or had been renamed here already
+        return seen.local is not None and _is_as_large_and_old(item, seen.local.stamp)
+    if base is None or seen.remote is None:
+        return False
+    if there.get("file_id"):
+        return bool(there["file_id"] == base.file_id)
+    return bool(there.get("etag") == base.remote_etag)
+
+
+def _is_as_large_and_old(item: Item, stamp: Stamp) -> bool:
+    here = item.get("local") or {}
+    return (here.get("size"), here.get("mtime_ns")) == (stamp.size, stamp.mtime_ns)
 
 
 def _since(item: Item, seen: Seen) -> str:

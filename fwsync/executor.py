@@ -201,7 +201,7 @@ class Executor:
     async def carry_out(self, view: View) -> Report:
         """Do what a plan says; each step looks again at the world just before it acts."""
         await in_thread(self._check_root)  # what is written down next may be a deletion
-        report, plan = _begun(view), view.plan
+        report, plan, self.moved = _begun(view), view.plan, Moved()
         self._trash = await self._begin_trash()
         if self._policy.rules.mode is not Mode.UP:
             reach = self._policy.reach() if self._policy.reach is not None else None

@@ -133,9 +133,16 @@ def _check_folder(
 def _is_replaced(at: Path, known: KnownRoot) -> bool:
     """True for a folder that was made anew; in the old one only a state was thrown away."""
     now = identity(at)
-    if not known.ids or not known.folder or not now or now == known.folder:
+    if not known.ids or not known.folder or not now or _are_one(now, known.folder):
         return False
     return not (at / RESERVED / "state.db").exists()
+
+
+def _are_one(now: str, known: str) -> bool:
+    """True for one folder: what one of the two does not tell is no difference."""
+    number, _, use = now.partition(".")
+    was, _, used = known.partition(".")
+    return number == was and (use == used or not use or not used)
 
 
 def _is_bare(folder: Path) -> bool:

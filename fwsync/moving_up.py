@@ -69,9 +69,9 @@ def with_moves_up(
     """
     gone, come = state.moves.here() if rules.mode is not Mode.DOWN else ([], [])
     if waits:
-        decisions = _without_gone(state, decisions)
+        decisions = _without_fetching_again(state, decisions)
     if not gone or not come:
-        yield from decisions
+        yield from _believed(decisions, waits=waits)
         return
     there = {move.old: move.new for move in state.moves.find()}
     # What was decided by the server's ids about others stands; so does what may not be sent.
@@ -105,18 +105,24 @@ def with_moves_up(
     all_of_them = [*found.decisions, *_without(decided, found)]
     along = edited_along(all_of_them, rules=rules, agreed_below=state.moves.agreed_below)
     yield from along.decisions
-    yield from _without(all_of_them, along)
+    yield from _believed(_without(all_of_them, along), waits=waits)
 
 
-def _without_gone(state: State, decisions: Iterable[Decision]) -> Iterator[Decision]:
-    """Those that do not believe yet that a file is gone here; nor fetch it from where it is now."""
+def _believed(decisions: Iterable[Decision], *, waits: bool) -> Iterator[Decision]:
+    """Those that do not write down yet that a file is gone here, where it may only be late."""
+    for decision in decisions:
+        if not (waits and decision.verb is Verb.HOLD and decision.local is None):
+            yield decision
+
+
+def _without_fetching_again(state: State, decisions: Iterable[Decision]) -> Iterator[Decision]:
+    """Those that do not fetch a file that is gone here from where it is on the server now."""
     moves = state.moves.find()
     spots = state.moves.spots(moves)
     nowhere = [one for one in moves if not spots[one.old].local and not spots[one.new].local]
     later = {path for one in nowhere for path in (one.old, one.new)}
     for decision in decisions:
-        is_held = decision.verb is Verb.HOLD and decision.local is None
-        if not is_held and decision.path not in later:
+        if decision.path not in later:
             yield decision
 
 
@@ -168,6 +174,8 @@ class CarriedUp:
     def transfers(self, planned: Sequence[Decision]) -> list[Decision]:
         """Those of the plan that move bytes, and those instead; without what waits."""
         instead = [one for one in self.instead if one.verb in (Verb.UPLOAD, Verb.DOWNLOAD)]
+        paths = {one.path for one in instead}  # what is done instead is by the server as it is
+        planned = [one for one in planned if one.path not in paths]
         return [one for one in (*planned, *instead) if not self.waits(one.path)]
 
     def with_folders(self, decisions: Iterable[Decision]) -> Iterator[Decision]:

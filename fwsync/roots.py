@@ -235,8 +235,8 @@ def root_id(root: Path) -> str | None:
 def identity(root: Path) -> str:
     """What tells a folder from another one that later stands in its place on the same disk.
 
-    The number of its inode, and how often that was used before, where the file system says so:
-    a number that is free again is given to the next folder. Empty: it cannot be told.
+    The number of its inode, and what the file system gives to each use of that number, where it
+    says so: a number that is free again is given to the next folder. Empty: it cannot be told.
     """
     try:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -36,6 +36,9 @@ _UNREADABLE = "let the user that runs fwsync read it, or leave it out with --exc
 #: The folder that some disks keep for themselves; only root may look into it.
 LOST_AND_FOUND = "lost+found"
 
+#: Links of a folder without folders in it; 1 where the file system does not count them.
+_EMPTY_LINKS = 2
+
 #: Its files are another remote's, perhaps another patient's: they never go where ours do.
 _OF_ITS_OWN = f"is kept in step by itself; without the {RESERVED} in it, it takes part here"
 
@@ -164,7 +167,7 @@ def _enter(
             return [], nowhere
         reason = "became a symbolic link" if error.errno == errno.ELOOP else localfs.why(error)
         why = f"the folder cannot be opened ({reason})"
-        if scope == LOST_AND_FOUND and error.errno == errno.EACCES:
+        if error.errno == errno.EACCES and _is_the_disks(look.root_fd, folder):
             return [Unknown(scope, f"{why}; it is the disk's own", expected=True)], nowhere
         return [Unknown(scope, why, hint=_UNREADABLE, hides=True)], nowhere
     try:
@@ -180,6 +183,16 @@ def _enter(
         return [Unknown(scope, reason, hint=_UNREADABLE, hides=True)], nowhere
     finally:
         os.close(fd)
+
+
+def _is_the_disks(root_fd: int, folder: _Folder) -> bool:
+    """A folder that some disks keep for themselves, without folders that were found again in it."""
+    if folder.disk != LOST_AND_FOUND:
+        return False
+    try:
+        return os.stat(folder.disk, dir_fd=root_fd, follow_symlinks=False).st_nlink <= _EMPTY_LINKS
+    except OSError:
+        return False
 
 
 def _list(fd: int, folder: _Folder, look: _Look, *, has_rules: bool = False) -> list[_Found]:

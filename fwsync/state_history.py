@@ -445,7 +445,8 @@ def _kept(outcome: Outcome, told: Circumstances) -> str | None:
     if decision.verb is Verb.DELETE_LOCAL:
         return in_trash
     if decision.verb is Verb.DOWNLOAD:
-        return in_trash if decision.local is not None else None
+        # What a conflict's copy has is not in the trash.
+        return in_trash if decision.local is not None and decision.copy is None else None
     if decision.verb is Verb.DELETE_REMOTE and not told.versions:
         return in_trash
     if decision.verb is Verb.UPLOAD and decision.remote is not None:

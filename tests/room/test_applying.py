@@ -270,3 +270,24 @@ async def test_what_changed_since_is_left_and_named(
     assert why in told[path]
     assert (here, there) == (grown(root).get(path), (await server.held()).get(path))
     assert {path} == set(told)
+
+
+async def test_consent_to_a_plan_of_which_a_part_is_left_does_the_rest_and_puts_off_deletions(
+    flags: dict[str, Any], tmp_path: Path, file: Path, server: Ground
+) -> None:
+    root = tmp_path / "root"
+    plant(root, TREE)
+    await sync(root, flags)
+    for name in "xyz":
+        (root / f"s0/e/a/{name}").unlink()
+    plant(root, {"s1/e/a/x": b"edited", "s1/e/a/new": b"new"})
+    limits = {"max_delete": 1, "delete_up": True, "delete_down": True}
+    planned = await plan(root, flags, file, **limits)
+    plant(root, {"s1/e/a/new": b"newer"})
+
+    report = await apply(file, flags, accept_deletes=planned.plan.plan_id)
+
+    assert ["s1/e/a/new"] == problems(report)
+    assert (1, 0) == (report.uploaded, report.deleted)
+    assert {"s0/e/a/x", "s0/e/a/y", "s0/e/a/z"} <= (await server.held()).keys()
+    assert b"edited" == (await server.held())["s1/e/a/x"]

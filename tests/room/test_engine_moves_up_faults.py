@@ -340,3 +340,37 @@ async def test_what_may_be_in_a_folder_that_is_not_quiet_yet_is_not_fetched_from
     assert 0 == first.downloaded
     assert (0, 0) == (second.downloaded, second.uploaded)
     assert before[X] == (await server.listed())["z/e/T1/x.dcm"].file_id
+
+
+async def test_an_edit_goes_along_with_its_folder_while_another_folder_is_not_quiet(
+    agreed: Bench, server: Ground
+) -> None:
+    plant(agreed.root, {"s/e/z/1.dcm": b"z"})
+    await agreed.cycle()
+    before = {path: one.file_id for path, one in (await server.listed()).items()}
+    rename(agreed.root, ("s/e/a", "s/e/moved"))
+    plant(agreed.root, {"s/e/moved/x.dcm": b"edited", "s/e/z/1.dcm": b"saved now"})
+
+    await agreed.cycle(settle=lambda _files: {RelPath("s/e/z")}, delete_up=False)
+
+    assert before[X] == (await server.listed())["s/e/moved/x.dcm"].file_id
+    held = await server.held()
+    assert b"edited" == held["s/e/moved/x.dcm"]
+    assert X not in held
+
+
+async def test_what_a_cycle_has_renamed_is_no_news_to_the_next_one(
+    agreed: Bench, server: Ground
+) -> None:
+    """A watch has one engine for years."""
+    with agreed.engine() as engine:
+        await relabel(server, X, Level.ACQUISITION, "moved")
+        assert 0 < (await engine.cycle()).renamed
+        plant(agreed.root, {"s/e/moved/x.dcm": b"mine"})
+        await server.put({"s/e/moved/x.dcm": b"theirs"})
+
+        report = await engine.cycle()
+
+    assert ["s/e/moved/x.dcm"] == report.conflict_list
+    assert [] == report.problem_list
+    assert b"theirs" == (agreed.root / "s/e/moved/x.dcm").read_bytes()
