@@ -281,7 +281,7 @@ async def test_consent_to_a_plan_of_which_a_part_is_left_does_the_rest_and_puts_
     for name in "xyz":
         (root / f"s0/e/a/{name}").unlink()
     plant(root, {"s1/e/a/x": b"edited", "s1/e/a/new": b"new"})
-    limits = {"max_delete": 1, "delete_up": True, "delete_down": True}
+    limits: dict[str, Any] = {"max_delete": 1, "delete_up": True, "delete_down": True}
     planned = await plan(root, flags, file, **limits)
     plant(root, {"s1/e/a/new": b"newer"})
 
