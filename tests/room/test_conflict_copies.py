@@ -150,6 +150,14 @@ async def test_a_copy_is_the_only_name_of_its_bytes(bench: Bench) -> None:
     assert not list((bench.root / ".fwsync/trash").rglob("*"))
 
 
+async def test_the_history_of_a_conflict_names_the_copy_and_no_trash(bench: Bench) -> None:
+    events = await bench.state.call(lambda state: state.history.of(RelPath(X)))
+
+    told = {one.what: (one.other, one.kept) for one in events}
+    assert told["conflict"] == (copies(bench.root)[0], None)
+    assert [] == [one for one in events if one.kept]
+
+
 async def test_a_copy_that_took_its_path_back_is_the_only_name_of_its_bytes(bench: Bench) -> None:
     def settled(state: State) -> resolutions.Settled:
         [conflict] = state.conflicts()
