@@ -101,7 +101,7 @@ def keep_local(
     json: Json = False,
 ) -> None:
     """Yours takes its place again, and is sent by the next run; the server's goes to the trash."""
-    _resolve(paths, "keep-local", all_, "", project, given(state=state), config, json)
+    _resolve(paths, "keep-local", all_, None, project, given(state=state), config, json)
 
 
 @conflicts_app.command("keep-remote")
@@ -114,21 +114,21 @@ def keep_remote(
     json: Json = False,
 ) -> None:
     """The server's stays in its place; yours goes to the trash."""
-    _resolve(paths, "keep-remote", all_, "", project, given(state=state), config, json)
+    _resolve(paths, "keep-remote", all_, None, project, given(state=state), config, json)
 
 
 @conflicts_app.command("keep-both")
 def keep_both(
     paths: _Conflicting,
     name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--as",
             metavar="NAME",
             help="What yours is called, beside the file; or a path, from where you are. "
             "As it is by default.",
         ),
-    ] = "",
+    ] = None,
     all_: _All = False,
     project: _Project = None,
     state: StateFile = None,
@@ -143,7 +143,7 @@ def _resolve(
     paths: list[str],
     how: str,
     all_: bool,
-    name: str,
+    name: str | None,
     project: str | None,
     flags: dict[str, Any],
     config: Path | None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
-from fwsync import packs, scanner
+from fwsync import localfs, packs, scanner
 from fwsync.errors import FwsyncError
 from fwsync.model import Decision, LocalEntry, Problem, RelPath, Unknown, Verb
 from fwsync.recorder import RECORD_COUNT
@@ -54,6 +54,26 @@ def kept_while_unseen(
         elif decision.verb is Verb.DELETE_REMOTE:
             reason = f"gone here, unless it is {may_be!r} now, which could not be read; it stays"
             yield replace(decision, verb=Verb.REPORT, reason=reason)
+
+
+def kept_in_conflict(
+    state: State, root_fd: int, decisions: Iterable[Decision]
+) -> Iterator[Decision]:
+    """The decisions, but no version of a file in conflict is deleted there while one waits here.
+
+    Args:
+        state: knows the conflicts; one whose copy is gone waits no more.
+        root_fd: the root.
+        decisions: of one run.
+    """
+    copies = {one.path: one.copy_path for one in state.conflicts()}
+    waiting = {path for path, copy in copies.items() if not localfs.is_free(root_fd, copy)}
+    for decision in decisions:
+        if decision.verb is Verb.DELETE_REMOTE and decision.path in waiting:
+            reason = f"gone here, and in conflict: {copies[decision.path]!r} waits; it stays there"
+            yield replace(decision, verb=Verb.REPORT, reason=reason)
+        else:
+            yield decision
 
 
 class Comparer:

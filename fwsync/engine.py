@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fwsync import conflicts, dataset, extras_noted, holds, leftovers, resolutions, roots, scanner
 from fwsync.asides import Asides, finish_moves
-from fwsync.comparing import Comparer, kept_while_unseen
+from fwsync.comparing import Comparer, kept_in_conflict, kept_while_unseen
 from fwsync.errors import (
     Halted,
 )
@@ -494,6 +494,7 @@ class Engine:
             )
         decisions = following.with_new_files(decisions)
         decisions = kept_while_unseen(state, decisions, self._unseen)
+        decisions = kept_in_conflict(state, self._root_fd, decisions)
         decisions = keeping(decisions, self._root, self._root_fd, self._filters)
         decisions = left.adopted(decisions) if left is not None else decisions
         plan = make_plan(

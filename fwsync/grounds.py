@@ -160,8 +160,7 @@ async def stand(
     approval.check_site(str(api.url.origin()))
     await _check_route(door, settings, writes=mode is not Mode.DOWN and not only_look)
     may_create = _may_create(mode, command)
-    if target is not None and settings.create_project:
-        await scopes.check_not_relabelled(door, folder / roots.RESERVED / "remotes", target)
+    await _check_target(door, folder, settings, target)
     scope = await scopes.named_scope(
         door, settings, target, pretend=only_look, may_create=may_create
     )
@@ -241,6 +240,14 @@ async def open_api(
         if settings.bwlimit is not None:
             api.throttle.set(settings.bwlimit)
         yield api
+
+
+async def _check_target(door: Door, folder: Path, settings: Settings, target: str | None) -> None:
+    """See that a call makes no root around others, and no second project of a relabelled one."""
+    if target is not None or settings.layout is not None:  # else the root has to know its project
+        await in_thread(known_roots.check_alone, folder, environment())
+    if target is not None and settings.create_project:
+        await scopes.check_not_relabelled(door, folder / roots.RESERVED / "remotes", target)
 
 
 def _check_known(folder: Path, mode: Mode) -> None:

@@ -21,9 +21,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fwsync.errors import Halted, LocalError
+from fwsync.errors import Halted, LocalError, UsageError
 from fwsync.roots import RESERVED, identity, root_id, write_aside
 from fwsync.whereabouts import record_file
+
+#: Folders below a root that a refusal names.
+_NAMED = 3
 
 #: Markers that are remembered of one path: disks that take turns.
 _MOST_IDS = 8
@@ -85,6 +88,38 @@ def check(
         raise Halted(f"{folder}: was a folder that is kept in step, and is a file now", hint=_HINT)
     else:
         _check_folder(folder, at, known, status.st_dev, fetches_only=fetches_only)
+
+
+def check_alone(folder: Path, env: Mapping[str, str]) -> None:
+    """A folder is not kept in step for the first time while one below it is.
+
+    From then on the one below would be inside of a root, and every command on it be refused.
+
+    Args:
+        folder: as the user gave it.
+        env: the environment: says where the records are.
+
+    Raises:
+        UsageError: with the folders below it; nothing was made.
+    """
+    at = _named(folder)
+    records = record_file(at, env)
+    if records is None or root_id(at) is not None:
+        return
+    below = []
+    for file in sorted(records.parent.glob("*.json")):
+        known = _record(file)
+        if known is None or not Path(known.root).is_relative_to(at) or known.root == str(at):
+            continue
+        if root_id(Path(known.root)) in known.ids:
+            below.append(known.root)
+    if below:
+        more = f" and {len(below) - _NAMED} more" if len(below) > _NAMED else ""
+        raise UsageError(
+            f"{folder}: holds {', '.join(below[:_NAMED])}{more}, kept in step already; expected a "
+            "folder without one",
+            hint="name that folder, or one beside it; roots must not overlap",
+        )
 
 
 def _check_link(folder: Path, at: Path, known: KnownRoot) -> None:
@@ -200,10 +235,14 @@ def _read(root: Path, env: Mapping[str, str]) -> KnownRoot | None:
 
 
 def _at(file: Path, root: Path) -> KnownRoot | None:
+    known = _record(file)
+    return known if known is not None and known.root == str(root) else None
+
+
+def _record(file: Path) -> KnownRoot | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         known = KnownRoot(str(found["root"]), tuple(found["ids"]), int(found["device"]))
-        known = replace(known, folder=str(found.get("folder", "")))
+        return replace(known, folder=str(found.get("folder", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return known if known.root == str(root) else None

@@ -50,6 +50,8 @@ def policy_of(mode: Mode, settings: Settings, flags: Mapping[str, Any], filters:
         limits=DeleteLimits(
             files=cap.count,
             percent=_whole(cap.percent),
+            # A share alone is meant for however few files; else nothing would be held of them.
+            **({"percent_from": 1} if cap.count is None else {}),
             container_files=each.count if each is not None else None,
             container_percent=_whole(each.percent) if each is not None else None,
         ),

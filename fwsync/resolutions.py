@@ -133,6 +133,11 @@ def _settle(state: State, root_fd: int, one: OpenConflict, how: str, name: str) 
             hint="run `fwsync sync` first; then there are two versions to choose from",
         )
     if how == REMOTE:
+        if localfs.look(root_fd, here) is None:
+            raise FileProblem(
+                f"{one.path}: the server's version is not here any more",
+                hint=f"{LOCAL} puts yours there; or delete the copy, too: then neither is kept",
+            )
         renaming.discard(root_fd, one.copy_path, copy, trash=folder)
         run = trash.run_of(folder)
         state.copies.close(one.id, how, f"trash {run}")

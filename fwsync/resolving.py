@@ -82,7 +82,7 @@ class Wanted:
     paths: Sequence[str]  #: as they were typed: files in conflict, copies; with ``all`` folders
     how: str
     all: bool = False  #: all that are below the folders
-    name: str = ""  #: of :data:`fwsync.resolutions.BOTH`
+    name: str | None = None  #: of :data:`fwsync.resolutions.BOTH`; None: as it is
 
 
 @disk_errors()
@@ -124,9 +124,11 @@ def resolve(
         raise UsageError("no file is named", hint="name it, or its copy; or a folder and --all")
     if len({one.state_file for one in named}) > 1:
         raise UsageError("the files are of several folders; name those of one at a time")
+    if wanted.name is not None and not wanted.name.strip():
+        raise UsageError("--as: is empty; expected a name, or a path")
     if wanted.name and (wanted.how != BOTH or len(named) > 1 or wanted.all):
         raise UsageError("--as: is a name for one file that is kept beside the other")
-    if "/" in wanted.name:
+    if wanted.name and "/" in wanted.name:
         wanted = replace(wanted, name=f"/{_new_path(wanted.name, named[0])}")
     with below_root.state_of(named[0]):
         pass  # what cannot be a root gets no lock
@@ -260,7 +262,9 @@ def _settle_all(state: State, named: Sequence[Named], wanted: Wanted) -> list[Se
         copies = {one.copy_path: one for one in state.conflicts()}
         standoffs = {one.path: one for one in state.standoffs.all()}
         return [
-            resolutions.settle(state, root_fd, copies[RelPath(one.copy)], wanted.how, wanted.name)
+            resolutions.settle(
+                state, root_fd, copies[RelPath(one.copy)], wanted.how, wanted.name or ""
+            )
             if one.copy
             else _chosen(state, root_fd, standoffs[one.path], wanted)
             for one in meant.values()

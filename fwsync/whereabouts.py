@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -58,12 +59,14 @@ def locate(
     """
     root = Path(os.path.realpath(root))
     disk = filesystem_of(root)
-    folder = None if read_only else _own_folder(root)
+    service = service or bool(env.get("STATE_DIRECTORY"))
+    is_elsewhere = state_option is not None or service
+    folder = None if read_only else _own_folder(root, has_state=not is_elsewhere)
     stem = short_name(os.fsencode(root).decode("utf-8", "surrogateescape"))[:16]
     saved_in = None
     if state_option is not None:
         home, note = _named_home(state_option, filesystem_of)
-    elif why := _why_not_below(root, folder, disk, service or bool(env.get("STATE_DIRECTORY"))):
+    elif why := _why_not_below(root, folder, disk, service):
         home, saved_in, note = _home_elsewhere(folder, why, env, filesystem_of)
     else:
         assert folder is not None
@@ -154,8 +157,12 @@ def _lock_elsewhere(root: Path, home: Path) -> Path:
     return home / f"root-{here.st_dev:x}-{here.st_ino:x}.lock"
 
 
-def _own_folder(root: Path) -> Path | None:
+def _own_folder(root: Path, *, has_state: bool) -> Path | None:
     """The folder below the root, if we may write there.
+
+    Args:
+        root: the root.
+        has_state: a state in it would be used.
 
     Raises:
         LocalError: it is not known what is there. A state made elsewhere would know nothing of
@@ -163,17 +170,36 @@ def _own_folder(root: Path) -> Path | None:
     """
     folder = root / RESERVED
     try:
-        mode = folder.lstat().st_mode
+        status = folder.lstat()
     except FileNotFoundError:
         return folder if os.access(root, os.W_OK | os.X_OK, effective_ids=True) else None
     except OSError as error:
         raise LocalError(f"{folder}: cannot be looked at ({error.strerror})") from error
-    if not stat.S_ISDIR(mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise LocalError(
             f"{folder}: not a directory; the name belongs to fwsync",
             hint="rename it, then run again",
         )
-    return folder if os.access(folder, os.W_OK | os.X_OK, effective_ids=True) else None
+    if os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return folder
+    if has_state and status.st_uid == os.geteuid() and _may_have_a_state(folder):
+        raise LocalError(
+            f"{folder}: has what was agreed on, and cannot be read and written; expected to have "
+            "rights to a folder of this user's",
+            hint=f"give them back: chmod u+rwx {shlex.quote(str(folder))}; or name a state by "
+            "--state FILE",
+        )
+    return None
+
+
+def _may_have_a_state(folder: Path) -> bool:
+    """Is there a state, or can it not be seen? What a disk that is read-only has is only read."""
+    try:
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return False
+        return any(one.name.startswith("state") for one in folder.iterdir())
+    except OSError:
+        return True
 
 
 def _why_not_below(root: Path, folder: Path | None, disk: FileSystem, service: bool) -> str:

@@ -51,7 +51,8 @@ SETTINGS = {
     "delete_down": "Let a file deleted on the server go to the trash here.",
     "delete_reason": "Told to the server with each deletion, for sites that ask why.",
     "max_delete": "How many deletions a run may make on one side before it holds them all, so "
-    "that 0 lets none through without consent; the percentage counts from 20 files up.",
+    "that 0 lets none through without consent; beside a number the percentage counts from 20 "
+    "files up.",
     "max_delete_container": "The same for any one container, such as an acquisition: a run that "
     "would delete more of its files holds all deletions; the percentage is of its own files, "
     "however few.",

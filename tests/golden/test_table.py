@@ -146,7 +146,7 @@ def expected(cell: Cell, verb: str) -> str:
     elif verb == "download":
         here, trash = there, here
     elif verb == "kept-both":
-        here, copy, trash = there, here, here
+        here, copy = there, here  # the copy is the one name of what was here
     elif verb == "delete-here":
         here, trash = "nothing", old
     elif verb == "delete-there":

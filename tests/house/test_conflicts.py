@@ -199,6 +199,7 @@ def test_keep_both_makes_yours_a_file_of_its_own(
     told = ["--as", name] if name else []
     away = desk.run("conflicts", "keep-both", copy, "--as", "/tmp/elsewhere.dcm")
     complains(away, 2, "--as", "below the folder")
+    complains(desk.run("conflicts", "keep-both", copy, "--as", ""), 2, "--as: is empty")
     # A path is read from where it is typed, as all paths of a command are.
     done = desk.run("conflicts", "keep-both", copy, *told, prepare=partial(os.chdir, torn))
 
@@ -418,7 +419,7 @@ def killed_at_each_step(desk: Desk, torn: Path, folder: Path, how: list[str]) ->
 
 def again(root: Path, how: list[str]) -> None:
     """The same command; it may find that all was done."""
-    wanted = resolving.Wanted([str(root / X)], how[0], name=how[-1] if len(how) > 1 else "")
+    wanted = resolving.Wanted([str(root / X)], how[0], name=how[-1] if len(how) > 1 else None)
     try:
         done = resolving.resolve(wanted, {}, None)
     except UsageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -237,10 +238,23 @@ def test_a_folder_without_a_name_is_not_the_current_one(desk: Desk, call: tuple[
     assert not (desk.home / ".fwsync").exists()
 
 
+def test_no_root_is_made_around_a_root(desk: Desk, ground: Ground) -> None:
+    """All commands on the one inside would be refused from then on."""
+    ground.project("without")
+    assert 0 == desk.run("pull", "lab/aging", "outer/in").code
+    plant(desk.home / "outer", {"notes.txt": b"of the outer one"})
+
+    for call in (("push", "outer", "lab/without"), ("pull", "lab/without", "outer")):
+        complains(desk.run(*call), 2, "outer/in", "kept in step already", "must not overlap")
+    assert 0 == desk.run("pull", "lab/aging", "outer/in").code
+    assert [] == ground.stored("without")
+
+
 def test_a_root_around_a_root_sends_nothing_of_it(desk: Desk, ground: Ground) -> None:
     ground.project("around")
     assert 0 == desk.run("pull", "lab/aging", "outer/in").code
     plant(desk.home / "outer", {"notes.txt": b"of the outer one"})
+    shutil.rmtree(desk.home / ".local/state/fwsync/roots")  # as where another host made it
 
     done = desk.run("push", "outer", "lab/around")
 

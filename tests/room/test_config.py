@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwsync import policies
 from fwsync.config import Arguments, Profile, Settings, load_settings
 from fwsync.errors import UsageError
-from fwsync.model import ConflictPolicy, Empty, Links
+from fwsync.filters import Filters
+from fwsync.model import ConflictPolicy, Empty, Links, Mode
 from fwsync.setting_values import DeleteCap, parse_duration
 
 
@@ -354,3 +356,12 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
 def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int) -> None:
     assert 3600 * hours + 60 * minutes + seconds == parse_duration(f"{hours}h{minutes}m{seconds}s")
+
+
+@pytest.mark.parametrize(("cap", "counts_from"), [("50%", 1), ("100,50%", 20), ("7", 20)])
+def test_a_share_alone_counts_however_few_files_there_are(cap: str, counts_from: int) -> None:
+    settings = Settings.model_validate({"max_delete": cap})
+
+    policy = policies.policy_of(Mode.BOTH, settings, {}, Filters())
+
+    assert counts_from == policy.limits.percent_from

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fwsync import known_roots
-from fwsync.errors import Halted
+from fwsync.errors import Halted, UsageError
 from fwsync.filesystems import FileSystem
 from fwsync.roots import RESERVED, prepare_place
 from fwsync.whereabouts import locate, record_file
@@ -276,3 +276,31 @@ def test_a_root_that_may_not_be_written_to_is_known_by_its_device_when_it_is_emp
     assert not may(export, env, is_down=False)
     known_roots.remember(record_file(export, env), export, "")
     assert may(export, env, is_down=False)  # emptied: the guards of the plan see to that
+
+
+def test_a_folder_above_a_root_is_not_kept_in_step_as_well(
+    root: Path, env: Mapping[str, str]
+) -> None:
+    with pytest.raises(UsageError, match=rf"holds {root}, kept in step already"):
+        known_roots.check_alone(root.parent, env)
+
+
+@pytest.mark.parametrize("became", [thrown_away, gone, another_root])
+def test_a_folder_above_what_was_a_root_once_may_be_kept_in_step(
+    became: Callable[[Path, Mapping[str, str]], None], root: Path, env: Mapping[str, str]
+) -> None:
+    became(root, env)
+
+    known_roots.check_alone(root.parent, env)
+
+
+def test_folders_beside_and_below_others_are_kept_in_step_as_before(
+    root: Path, env: Mapping[str, str]
+) -> None:
+    beside, above = root.with_name("root-2"), root.parent
+    beside.mkdir()
+
+    for one in (root, beside, root / "sub"):
+        known_roots.check_alone(one, env)
+    use(above, env)  # by an older fwsync
+    known_roots.check_alone(above, env)

@@ -230,6 +230,30 @@ def test_a_directory_without_the_right_to_write_is_only_read(ordinary: Path) -> 
     assert place.folder is None
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o500, 0o300])
+def test_a_state_of_ours_without_rights_is_not_taken_for_none(mode: int, ordinary: Path) -> None:
+    """A second one, made elsewhere, would know of no deletion and of no conflict."""
+    folder = ordinary / "root/.fwsync"
+    folder.mkdir(parents=True)
+    (folder / "state.db").touch()
+    folder.chmod(mode)
+    env = {"HOME": str(ordinary)}
+
+    with pytest.raises(LocalError, match=r"\.fwsync: has what was agreed on") as caught:
+        locate(ordinary / "root", "a", env=env, filesystem_of=network())
+    named = locate(
+        ordinary / "root",
+        "a",
+        state_option=ordinary / "own.db",
+        env=env,
+        filesystem_of=network(),
+    )
+    folder.chmod(0o700)
+
+    assert f"chmod u+rwx {folder}" in caught.value.hint
+    assert ordinary / "own.db" == named.state_file
+
+
 def test_a_root_that_cannot_be_looked_at_is_not_taken_for_one_that_is_only_read(
     ordinary: Path,
 ) -> None:
