@@ -125,7 +125,10 @@ def resolve(
     if len({one.state_file for one in named}) > 1:
         raise UsageError("the files are of several folders; name those of one at a time")
     if wanted.name is not None and not wanted.name.strip():
-        raise UsageError("--as: is empty; expected a name, or a path")
+        raise UsageError(
+            "--as: is empty; expected a name, or a path",
+            hint="is a variable not set? without --as, the copy stays what it is called",
+        )
     if wanted.name and (wanted.how != BOTH or len(named) > 1 or wanted.all):
         raise UsageError("--as: is a name for one file that is kept beside the other")
     if wanted.name and "/" in wanted.name:
