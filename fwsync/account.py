@@ -167,7 +167,8 @@ def status(
         told = known.last.summary
         left = int(told.get("skipped", 0)) + int(told.get("conflicts", 0))
         if left and not known.conflicts:
-            say(f"left alone  {plural(left, 'file')}; `fwsync verify` lists what differs")
+            verify = show.command_on("verify", known.where)
+            say(f"left alone  {plural(left, 'file')}; `{verify}` lists what differs")
     _tell_waiting(known)
     return code
 
@@ -202,7 +203,8 @@ def _tell_waiting(known: Status) -> None:
         if number:
             say(f"waiting     {plural(number, what)}{then}")
     if known.uploads and not known.holder:
-        say("            the next run goes on with them; `fwsync cleanup` gives them up")
+        cleanup = show.command_on("cleanup", known.where)
+        say(f"            the next run goes on with them; `{cleanup}` gives them up")
     _sample("conflict", [f"{one['path']}; yours is {one['copy']}" for one in known.copies])
     _tell_held(known)
     _sample("problem", [show.problem_line(one.path, one.message) for one in known.problems])
@@ -228,7 +230,8 @@ def _tell_hold(known: Status) -> None:
     for path in hold.sample:
         say(f"  waits: {printable(path)}")
     if more := hold.waiting - len(hold.sample):
-        say(f"  … and {more:,} more; `fwsync plan` with the same options lists them all")
+        lists = f"`{printable(known.lists)}` lists them all"
+        say(f"  … and {more:,} more; {'all are in the saved plan' if hold.again else lists}")
     say(f"consent     {printable(known.consent)}")
 
 
@@ -242,7 +245,8 @@ def _tell_held(known: Status) -> None:
     for path, side in shown:
         say(f"  held deletion: {printable(path)} ({gone[side]})")
     if (more := sum(sides.values()) - len(shown)) > 0:
-        say(f"  … and {more:,} more; `fwsync verify` lists them")
+        verify = show.command_on("verify", known.where)
+        say(f"  … and {more:,} more; `{verify}` lists them")
     options = (("--delete-up", "local"), ("--delete-down", "remote"))
     flags = [flag for flag, side in options if side in sides]
     say(f"            {' and '.join(flags)} would pass them on")

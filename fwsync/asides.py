@@ -34,6 +34,7 @@ from fwsync.ports import Movable
 from fwsync.roots import RESERVED
 from fwsync.state import State, StateThread
 from fwsync.threads import in_thread
+from fwsync.turned_back import Begun
 
 #: In such a name.
 ASIDE: Final = ".fwsync-moving-"
@@ -43,6 +44,17 @@ _TRIES: Final = 6
 
 #: What the server answers to a move that it does not make; or nothing that could be understood.
 DOES_NOT: Final = (Forbidden, Refused, NotFound, FileProblem, Garbled)
+
+#: Where it is kept which files are moved with their folders first and then by themselves: the
+#: paths they are to have, by their ids. A run that was killed in between goes on by it.
+BEGUN: Final = "moving_up_begun"
+
+#: Where it is kept which folders are moved as one: where they go, by where they were. A run that
+#: ends among them has not said of their files that they have moved.
+BEGUN_FOLDERS: Final = "moving_up_folders"
+
+#: The same of the files that are moved side by side: where they go, by their ids.
+BEGUN_FILES: Final = "moving_up_files"
 
 #: Where they are kept: a setting of the state, and a file below the root.
 _KEPT: Final = "moving_up"
@@ -64,6 +76,12 @@ class Aside:
     def homes(self) -> tuple[RelPath, ...]:
         """Where it may go, the best first."""
         return (self.to, self.back, *self.further)
+
+
+def begun_by_us(state: State) -> Begun:
+    """What a run has begun to move on the server, and has not ended."""
+    kept = (state.setting(one) for one in (BEGUN, BEGUN_FOLDERS, BEGUN_FILES))
+    return Begun(*(json.loads(one or "{}") for one in kept))
 
 
 def aside_name(path: str) -> RelPath:

@@ -6,6 +6,7 @@ Its rule: a question changes nothing. The state is a copy, and who is at work is
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ class Named:
     place: roots.Place
     path: RelPath  #: below the root; empty: the root itself
     settings: Settings
+    target: str | None = None  #: the project, where it was named
 
     @property
     def root(self) -> Path:
@@ -40,6 +42,23 @@ class Named:
     def state_file(self) -> Path:
         """The state as it was last saved."""
         return self.place.work_copy_of or self.place.state_file
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Words that tell a command about single paths which of several states is meant."""
+        project = () if self.target is None else ("--project", self.target)
+        return (*project, *self._state)
+
+    @property
+    def lists_conflicts(self) -> str:
+        """The command that lists the conflicts of this root."""
+        named = () if self.target is None else (self.target,)
+        return shlex.join(["fwsync", "conflicts", str(self.root), *named, *self._state])
+
+    @property
+    def _state(self) -> tuple[str, ...]:
+        file = self.settings.state
+        return () if file is None else ("--state", str(file))
 
 
 def named(
@@ -78,7 +97,7 @@ def named(
         )
     place = whereabouts.locate(root, target, state_option=settings.state, env=environment())
     inside = valid_text(str(full.relative_to(root))) if full != root else ""
-    return Named(place, RelPath(unicodedata.normalize("NFC", inside)), settings)
+    return Named(place, RelPath(unicodedata.normalize("NFC", inside)), settings, target)
 
 
 def _root_above(path: Path, settings: Settings) -> Path | None:

@@ -9,20 +9,21 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from fwsync import conflicts, known_roots, localfs, locks, roots, state_salvage, whereabouts
+from fwsync import conflicts, holds, known_roots, localfs, locks, roots, state_salvage, whereabouts
 from fwsync.config import Settings, environment
-from fwsync.errors import Exit, Forbidden, FwsyncError, Halted, LocalError, StateTooNew
+from fwsync.errors import Exit, Forbidden, FwsyncError, Halted, LocalError, StateDamaged
 from fwsync.filesystems import filesystem_of
-from fwsync.held_state import check_known_root, copy_state
+from fwsync.held_state import PART_KEPT_NS, check_known_root, copy_state
+from fwsync.holds import Hold
 from fwsync.keys import FoundKey, find_key
-from fwsync.progress import NoProgress, Progress, plural, size_text
+from fwsync.progress import NoProgress, Progress, moment, plural, size_text
 from fwsync.remotes.connect import Connection, Door
-from fwsync.runs import drive
+from fwsync.runs import drive, where
 from fwsync.scopes import PROJECT_ID, PROJECT_NAME
 from fwsync.sessions import Flags, open_api, settings_of
 from fwsync.state import open_state
@@ -102,14 +103,16 @@ def _looked(folder: Path, target: str | None, settings: Settings, progress: Prog
     place = whereabouts.locate(
         root, target or settings.project, state_option=settings.state, env=environment()
     )
-    return Checkup(root, (*_local(place), *drive(_remote(place, settings, progress))))
+    return Checkup(root, (*_local(place, settings), *drive(_remote(place, settings, progress))))
 
 
-def _local(place: roots.Place) -> Iterator[Finding]:
+def _local(place: roots.Place, settings: Settings) -> Iterator[Finding]:
     yield from _root(place)
-    yield from _state(place)
+    told = yield from _state(place)
+    if told is not None:
+        yield from _waiting(told, where(place, told.name, settings))
     yield _lock(place)
-    yield from _beside(place)
+    yield from _beside(place, None if told is None else told.parts)
 
 
 # ------------------------------------------------------------------------------ the root
@@ -137,7 +140,8 @@ def _root(place: roots.Place) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------ the state
 
 
-def _state(place: roots.Place) -> Iterator[Finding]:
+def _state(place: roots.Place) -> Generator[Finding, None, _Told | None]:
+    """What is found of the state file; gives what it says, where it is whole."""
     file = place.work_copy_of or place.state_file
     if not file.exists():
         grade = Grade.DOUBTFUL if whereabouts.known_remotes(place.remotes) else Grade.GOOD
@@ -147,22 +151,22 @@ def _state(place: roots.Place) -> Iterator[Finding]:
             f"{file}: there is no state file; the next run makes one, and compares contents",
             _rebuild(place) if grade is Grade.DOUBTFUL else "",
         )
-        return
+        return None
     try:
         told = _told(file)
-    except StateTooNew as error:
-        yield Finding("state", Grade.BAD, error.message, error.hint)
-        return
-    except LocalError as error:
+    except StateDamaged as error:
         yield Finding("state", Grade.BAD, error.message, _rebuild(place))
         yield from _backups(file)
-        return
+        return None
+    except LocalError as error:  # of a newer fwsync, without rights, in use: nothing to make anew
+        yield Finding("state", Grade.BAD, error.message, error.hint)
+        return None
     wrong = state_salvage.examine(file)
     if wrong:
         more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         yield Finding("state", Grade.BAD, f"{file}: {wrong[0]}{more}", _rebuild(place))
         yield from _backups(file)
-        return
+        return None
     yield Finding("state", Grade.GOOD, f"{file}: whole, {told.text}")
     kind = filesystem_of(file.parent)
     lies = f"{file.parent}: on {kind.type or 'a file system that is not known'}"
@@ -177,6 +181,33 @@ def _state(place: roots.Place) -> Iterator[Finding]:
             "the clock of this machine is behind the time of the last run",
             "set it right; times are shown wrongly until then, and nothing is decided by them",
         )
+    return told
+
+
+def _waiting(told: _Told, named: tuple[str, ...]) -> Iterator[Finding]:
+    """What waits for a person; it is no fault, and in the exit code of `fwsync status`.
+
+    Args:
+        told: by the state.
+        named: words that name root and state to another command.
+    """
+    if told.hold is not None:
+        why = "; ".join(one["reason"] for one in told.hold.guards)
+        yield Finding(
+            "held",
+            Grade.GOOD,
+            f"a guard holds {plural(told.hold.waiting, 'step')} since "
+            f"{moment(told.hold.since_ns)}: {why}",
+            f"`{shlex.join(['fwsync', 'status', *named])}` says which, and how to consent",
+        )
+    if told.conflicts:
+        verb = "waits" if told.conflicts == 1 else "wait"
+        yield Finding(
+            "conflicts",
+            Grade.GOOD,
+            f"{plural(told.conflicts, 'conflict')} {verb} for you",
+            f"`{shlex.join(['fwsync', 'conflicts', *named])}` lists, and settles",
+        )
 
 
 def _rebuild(place: roots.Place) -> str:
@@ -190,7 +221,11 @@ class _Told:
 
     text: str
     newest_ns: int
+    name: str  #: of the project, for people; empty: none yet
     project: str  #: its id; empty: none yet
+    hold: Hold | None  #: what a guard holds
+    conflicts: int  #: that wait for a person
+    parts: Set[str]  #: names of those that a run would go on with
 
 
 def _told(file: Path) -> _Told:
@@ -205,13 +240,17 @@ def _told(file: Path) -> _Told:
         with open_state(copy) as state:
             counts = state.counts()
             runs = state.last_runs(1)
-            name = state.setting(PROJECT_NAME) or "no project yet"
+            name = state.setting(PROJECT_NAME) or ""
             project = state.setting(PROJECT_ID) or ""
-    text = f"of {name}, {plural(counts['files'], 'agreed file')}"
-    for number, what in ((counts["held"], "held deletion"), (counts["conflicts"], "open conflict")):
+            hold, open_conflicts = holds.read(state), state.copies.count_open()
+            state.downloads.forget_unused(since_ns=time.time_ns() - PART_KEPT_NS)  # as a run does
+            parts = {roots.part_name(path) for path in state.downloads.all()}
+    text = f"of {name or 'no project yet'}, {plural(counts['files'], 'agreed file')}"
+    for number, what in ((counts["held"], "held deletion"), (open_conflicts, "open conflict")):
         if number:
             text += f", {plural(number, what)}"
-    return _Told(text, runs[0].started_ns if runs else 0, project)
+    newest_ns = runs[0].started_ns if runs else 0
+    return _Told(text, newest_ns, name, project, hold, open_conflicts, parts)
 
 
 def _backups(file: Path) -> Iterator[Finding]:
@@ -237,9 +276,14 @@ def _lock(place: roots.Place) -> Finding:
     return Finding("lock", Grade.GOOD, "nobody works on it now")
 
 
-def _beside(place: roots.Place) -> Iterator[Finding]:
-    """What earlier runs have left below the root, and what the trash holds."""
-    for folder, what in ((place.parts, "on their way"), (place.trash, "in the trash")):
+def _beside(place: roots.Place, begun: Set[str] | None) -> Iterator[Finding]:
+    """What earlier runs have left below the root, and what the trash holds.
+
+    Args:
+        place: of the root.
+        begun: names of the parts that a run would go on with; None: it is not known.
+    """
+    for folder in (place.parts, place.trash):
         if folder is None:
             continue
         try:
@@ -252,9 +296,12 @@ def _beside(place: roots.Place) -> Iterator[Finding]:
                 "check its permissions",
             )
             continue
+        what = "in the trash"
+        if folder == place.parts:
+            what = "on its way" if number == 1 else "on their way"
         text = f"{plural(number, 'file')} {what}, {size_text(size)}"
         if folder == place.parts and number and not locks.holder_of(place):
-            text += "; the next run goes on with them, or takes them away"
+            text += _what_becomes_of(number, folder, begun)
         yield Finding(folder.name, Grade.GOOD, text)
     with localfs.root_descriptor(place.root) as root_fd:
         copies = conflicts.noted_copies(root_fd)
@@ -263,6 +310,24 @@ def _beside(place: roots.Place) -> Iterator[Finding]:
         yield Finding(
             "copies", Grade.GOOD, f"{plural(there, 'conflict copy')} here; these are never sent"
         )
+
+
+def _what_becomes_of(number: int, folder: Path, begun: Set[str] | None) -> str:
+    """What the next run does with files that are on their way: large ones are begun for it, too."""
+    if begun is None:
+        return ""
+    if any(one.is_dir() or one.suffix == ".json" for one in folder.iterdir()):  # of a pack
+        return "; the next run goes on with what it can, and takes the rest away"
+    kept = sum(one.name in begun for one in folder.iterdir())
+    them = "it" if number == 1 else "them"
+    if kept == number:
+        return f"; the next run goes on with {them}"
+    if not kept:
+        return f"; the next run takes {them} away, and begins anew"
+    return (
+        f"; the next run goes on with {kept:,} of them, takes the others away, and begins these "
+        "anew"
+    )
 
 
 def _size_of(folder: Path) -> tuple[int, int]:

@@ -18,7 +18,16 @@ from fwsync import cli_paths
 from fwsync._version import __version__
 from fwsync.errors import Exit, FwsyncError, UsageError
 from fwsync.flags import taking_flags
-from fwsync.leaving import GOES_ON, IS_CUT, complain, confess, finish, given, stopped_by_user
+from fwsync.leaving import (
+    GOES_ON,
+    IS_CUT,
+    complain,
+    confess,
+    finish,
+    given,
+    stopped_by_user,
+    tell_script,
+)
 from fwsync.model import Mode
 from fwsync.options.arguments import (
     Destination,
@@ -54,7 +63,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 in step · 1 problems, conflicts or differences · 2 usage or settings · "
-    "3 key or permission · 4 held by a guard · 5 remote unavailable · 6 state, lock or space.",
+    "3 key or permission · 4 held by a guard · 5 remote unavailable · 6 state, lock or space · "
+    "70 a defect of fwsync · 130 Ctrl-C · 143 SIGTERM.",
 )
 plan_app = typer.Typer(
     help="Print what a run would do, or save it for apply; no file is moved or deleted.",
@@ -458,6 +468,7 @@ def main() -> NoReturn:
         app()
     except FwsyncError as error:
         complain(error)
+        tell_script(error, sys.argv[1:])
         sys.exit(int(error.exit_code))
     except KeyboardInterrupt:
         sys.exit(int(stopped_by_user()))
@@ -465,6 +476,7 @@ def main() -> NoReturn:
         # Ctrl-C while a command is read or imported: typer ends with the code, and no word.
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
             stopped_by_user()
+        tell_script(ended.__context__, sys.argv[1:])
         raise
     except BrokenPipeError:
         # The reader of our output went away (``| head``): that is its right.

@@ -34,7 +34,7 @@ from fwsync.localfs import disk_errors
 from fwsync.model import LocalEntry, Mode, Problem, RelPath, Report
 from fwsync.progress import Progress, duration_text, size_text
 from fwsync.runs import recorded_cycle
-from fwsync.sessions import COMMANDS, Session, open_session
+from fwsync.sessions import Session, open_session
 from fwsync.settle import EMPTY, PARTIAL_NAMES, Fingerprint, Settler, include
 
 #: After a failure that may pass, the first wait and the longest, in seconds.
@@ -359,10 +359,10 @@ class Daemon:
         if did:
             self._progress.note(f"{did}, {size_text(report.bytes)} in {report.seconds:.1f} s")
         if report.halted and (report.halted, report.plan_id) != self._told_hold:
-            command = COMMANDS[self._session.mode]
+            status = show.command_on("status", report.where)
             self._progress.note(
-                f"held: {report.halted}; to consent, stop this and run "
-                f"`fwsync {command} … --accept-deletes {report.plan_id}`"
+                f"held: {report.halted}; to consent, stop this and run what `{status}` names "
+                f"(--accept-deletes {report.plan_id})"
             )
         self._told_hold = (report.halted, report.plan_id)
         if report.conflicts_open > self.total.conflicts_open:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from fwsync import checkups, rebuilding, show
-from fwsync.checkups import Checkup, Grade
+from fwsync.checkups import Checkup, Finding, Grade
 from fwsync.errors import Exit
 from fwsync.progress import JsonLines, plural, printable, problem_fields, say
 from fwsync.rebuilding import Rebuilt
 
 _SIGNS = {Grade.GOOD: "ok", Grade.DOUBTFUL: "look", Grade.BAD: "wrong"}
+
+#: The sign of what is well, and waits for a person.
+_NOTE = "note"
 
 #: What the tables of a state hold, for people; the others are made anew by the next look.
 PARTS_OF_A_STATE: Final = {
@@ -53,12 +56,26 @@ def check(
         check_lines(found)
     else:
         for one in found.findings:
-            say(f"{_SIGNS[one.grade]:>5}  {one.what:<8} {printable(one.text)}")
+            sign = _NOTE if _waits(one) else _SIGNS[one.grade]
+            say(f"{sign:>5}  {one.what:<9} {printable(one.text)}")
             if one.hint:
-                say(f"{'':>15} {printable(one.hint)}")
-        wrong = sum(one.grade is not Grade.GOOD for one in found.findings)
-        say(f"doctor: {plural(wrong, 'finding')}" if wrong else "doctor: all is well")
+                say(f"{'':>16} {printable(one.hint)}")
+        say(f"doctor: {_in_short(found)}")
     return found.exit_code
+
+
+def _waits(one: Finding) -> bool:
+    """Is it no fault, and yet there is something to do?"""
+    return one.grade is Grade.GOOD and bool(one.hint)
+
+
+def _in_short(found: Checkup) -> str:
+    wrong = sum(one.grade is not Grade.GOOD for one in found.findings)
+    waiting = sum(map(_waits, found.findings))
+    well = "nothing is wrong" if waiting else "all is well"
+    told = plural(wrong, "finding") if wrong else well
+    verb = "waits" if waiting == 1 else "wait"
+    return f"{told}; {plural(waiting, 'thing')} {verb} for you" if waiting else told
 
 
 def check_lines(found: Checkup) -> None:

@@ -22,6 +22,8 @@ from fwsync.errors import (
 )
 from fwsync.executor import PARTS, Executor, Policy, View
 from fwsync.filters import Filters
+from fwsync.following import Following
+from fwsync.following_up import FollowingUp
 from fwsync.guards import GuardFacts, all_times_shifted
 from fwsync.layout import Layout, Unmappable
 from fwsync.left_out import LeftOut
@@ -38,8 +40,6 @@ from fwsync.model import (
     Unknown,
     Verb,
 )
-from fwsync.moving import Following
-from fwsync.moving_up import with_moves_up
 from fwsync.out_of_scope import keeping, meet_anew
 from fwsync.placing import Placer, Placing
 from fwsync.plan import Plan, make_plan
@@ -483,15 +483,15 @@ class Engine:
         )
         decisions = following.with_moves(decisions)
         if isinstance(self._reader, Movable):
-            decisions = with_moves_up(
+            following_up = FollowingUp(
                 state,
-                decisions,
-                rules=rules,
+                rules,
                 unknown=(local, remote),
                 in_scope=in_scope,
                 selects=self._policy.reach is not None,
                 waits=self._waits,
             )
+            decisions = following_up.with_moves(decisions)
         decisions = following.with_new_files(decisions)
         decisions = kept_while_unseen(state, decisions, self._unseen)
         decisions = kept_in_conflict(state, self._root_fd, decisions)

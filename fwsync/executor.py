@@ -498,8 +498,8 @@ class Executor:
     async def _delete_remote(self, decision: Decision) -> None:
         assert self._writer is not None, "a deletion there without a way to write"
         assert decision.remote is not None, f"{decision.path}: nothing to delete there"
-        now = await self._writer.look(decision.path)
-        if now is None:
+        if (now := await self._writer.look(decision.path)) is None:
+            await self._writer.check_gone(decision.remote)
             return
         if now.etag != decision.remote.etag:
             raise SourceChanged(

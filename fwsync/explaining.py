@@ -101,6 +101,8 @@ class Explained:
     waiting: Mapping[Verb, int] = field(default_factory=dict)  #: of a folder: what a guard holds
     unsettled_s: float = 0.0  #: a watch waits for so long at least; 0: it does not
     extra: str = ""  #: what kind of extra it is
+    moved_to: str = ""  #: where it is now, if nothing is left of it here but its history
+    options: tuple[str, ...] = ()  #: that another command about it needs as well
 
     @property
     def deltas(self) -> tuple[Delta, Delta]:
@@ -130,7 +132,7 @@ def of(asked: Question, flags: Mapping[str, object], config: Path | None) -> Exp
     with below_root.state_of(one) as state:
         last = _mode_of(state.last_runs(_RUNS))
         remote = state.setting(PROJECT_NAME) or ""
-    told = Explained(one.root, one.path, remote, asked.mode or last)
+    told = Explained(one.root, one.path, remote, asked.mode or last, options=one.options)
     if one.path.split("/")[0].startswith(RESERVED):
         told.kind = "ours"
         return told
@@ -260,6 +262,7 @@ def _tell(state: State, told: Explained, engine: Engine, view: View, settle_s: f
     nothing = told.local is None and told.remote_entry is None and told.base is None
     if nothing and told.kind == "file":
         told.kind = "file" if told.unseen or told.told else "nowhere"
+        told.moved_to = state.history.moved_to(told.there) or ""
     _find_decision(state, told, engine, view)
     _find_unsettled(state, told, settle_s)
 

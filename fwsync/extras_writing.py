@@ -182,7 +182,7 @@ class Writer:
                 continue
             moved = [(old, LocalEntry(new, stamp, etag=move.here.etag), move.hashed_at_ns)]
             await self._state.call(lambda state, moved=moved: state.extras.move(moved))  # type: ignore[misc]  # bound now, for this one
-            self._report.renamed += 1
+            self._report.has_renamed(new, old)
         return left
 
     def _relocate(self, move: Move) -> Stamp:

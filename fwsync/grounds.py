@@ -25,7 +25,7 @@ from fwsync import (
 )
 from fwsync.config import Arguments, Recorded, Settings, environment, load_settings
 from fwsync.deid import Deid
-from fwsync.errors import FwsyncError, LocalError
+from fwsync.errors import FwsyncError, UsageError
 from fwsync.executor import Review
 from fwsync.filters import Filters
 from fwsync.held_state import own_state, state_copy
@@ -338,7 +338,7 @@ async def _check_audit_log(settings: Settings, folder: Path) -> None:
     """See that the log can be where it is wanted, before a folder is made for it.
 
     Raises:
-        UsageError: it would be synced itself. LocalError: its folder is not there.
+        UsageError: it would be synced itself, or its folder is not there.
     """
     if settings.audit_log is None:
         return
@@ -346,9 +346,10 @@ async def _check_audit_log(settings: Settings, folder: Path) -> None:
     whereabouts.check_not_synced(root, file, "the audit log", "--audit-log")
     is_ours = file.parent == root / roots.RESERVED  # made with the root
     if not is_ours and not await asyncio.to_thread(file.parent.is_dir):
-        raise LocalError(
-            f"{settings.audit_log}: the audit log cannot be written: {file.parent} is no folder",
-            hint="name another file by --audit-log",
+        raise UsageError(
+            f"{settings.audit_log}: the audit log cannot be written: there is no folder "
+            f"{file.parent}",
+            hint="make that folder, or name another file by --audit-log",
         )
 
 

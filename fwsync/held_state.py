@@ -131,7 +131,12 @@ def root_of(file: Path) -> Path | None:
         LocalError: it cannot be read.
     """
     with open_state(file, create=False, read_only=True, older_too=True) as state:
-        known = state.setting(_ROOT)
+        return root_as_kept(state)
+
+
+def root_as_kept(state: State) -> Path | None:
+    """The root that a state was last used for; None: it does not say."""
+    known = state.setting(_ROOT)
     return Path(json.loads(known)) if known else None
 
 

@@ -15,7 +15,7 @@ from fwsync.below_root import Named
 from fwsync.localfs import disk_errors
 from fwsync.model import RelPath
 from fwsync.state import State
-from fwsync.state_history import Event, Standing
+from fwsync.state_history import Event, Standing, without_echoes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ def _story(one: Named, state: State, last: int) -> Story:
         told = state.history.latest(path, last)
         found |= {(event.path, event.run, event.number): event for event in told.events}
         earlier += told.earlier
-    events = sorted(found.values(), key=lambda event: (event.run, event.number))
+    once = without_echoes(found.values())
+    events = sorted(once, key=lambda event: (event.run, event.number))
     shown = events[-last:] if last else events
     standings = [state.history.standing(path) for path in paths]
     standing = next((known for known in standings if known is not None), None)

@@ -322,7 +322,13 @@ class Layout:
                 f"a name in it ends or begins with {_MORE!r}, which marks a name cut in pieces",
                 "rename it, or put the missing piece back",
             )
-        if any(_TWIN in name for name in names):
+        if any(_TWIN in name for name in names[:-1]):
+            return Unmappable(
+                "its folder is a twin's: two containers have that name on the server",
+                "give one of the two another label on the server; the folder is renamed here then, "
+                "and what is new in it is sent",
+            )
+        if _TWIN in names[-1]:
             return Unmappable(
                 "it names a twin by its id",
                 f"rename it without {_TWIN!r}, or change the file on the server",

@@ -7,12 +7,12 @@ JSON is told of it on standard output as well.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 import typer
 
-from fwsync.errors import Exit, FwsyncError
+from fwsync.errors import Exit, FwsyncError, UsageError
 
 
 def confess(error: Exception) -> None:
@@ -36,6 +36,25 @@ def complain(error: FwsyncError) -> None:
         typer.echo(f"hint: {printable(error.hint)}", err=True)
 
 
+def tell_script(refused: Any, words: Sequence[str]) -> None:
+    """Tell a script of a call that could not be read, as of any other error.
+
+    Args:
+        refused: what ended it, and is on stderr by now; of what is no such refusal nothing is said.
+        words: of the call.
+    """
+    own = words[: words.index("--")] if "--" in words else words
+    if "--json" not in own:
+        return
+    if isinstance(refused, _UNREADABLE):
+        of = refused.ctx.command_path if refused.ctx is not None else "fwsync"
+        refused = UsageError(refused.format_message(), hint=f"`{of} -h` lists what there is")
+    if isinstance(refused, FwsyncError):
+        from fwsync import show
+
+        show.error(refused)
+
+
 def given(**flags: Any) -> dict[str, Any]:
     """The flags that were really given: only they override file and environment."""
     return {
@@ -44,6 +63,9 @@ def given(**flags: Any) -> dict[str, Any]:
         if value is not None and value is not False and value != []
     }
 
+
+#: What typer raises for a call that it cannot read, of which a value that is wrong is one kind.
+_UNREADABLE: Final[Any] = typer.BadParameter.__mro__[1]
 
 #: What holds of a command that was stopped by Ctrl-C.
 GOES_ON: Final = "what is done stays done; the same command goes on from there"

@@ -377,6 +377,9 @@ class Report:
     trashed_first: list[str] = field(default_factory=list)  #: the first of them, by their paths
     trash_run: str = ""  #: what names these in the trash; empty: nothing did, or several do
     deleted_there: list[str] = field(default_factory=list)  #: the first that the server lost
+    #: The first that have another path, of those that were renamed here, and there: new and old.
+    renamed_here: list[tuple[str, str]] = field(default_factory=list)
+    renamed_there: list[tuple[str, str]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)  #: projects that were made
     where: tuple[str, ...] = ()  #: words that name root and state to another command
 
@@ -393,6 +396,12 @@ class Report:
         self.deleted += 1
         if len(self.deleted_there) < _FIRST:
             self.deleted_there.append(path)
+
+    def has_renamed(self, new: str, old: str, *, there: bool = False) -> None:
+        """Count a file that has another path now."""
+        self.renamed += 1
+        if len(self.renamed_here) + len(self.renamed_there) < _FIRST:
+            (self.renamed_there if there else self.renamed_here).append((new, old))
 
     @property
     def problems(self) -> int:

@@ -2,9 +2,9 @@
 
 The one rule: only equal content is a move. A file is taken for the one that is gone when its
 bytes are what was agreed on; its inode, its name and its folder only say which of several equal
-ones it is. Only with its whole folder a file moves that was edited: see :func:`edited_along`.
-Where the server's side has changed, or the new place is taken, the tables of
-:mod:`fwsync.reconcile` decide, path by path.
+ones it is. With its whole folder a file that was edited moves as well: see
+:mod:`fwsync.edits_along`. Where the server's side has changed, or the new place is taken, the
+tables of :mod:`fwsync.reconcile` decide, path by path.
 
 Nothing here acts.
 """
@@ -12,7 +12,7 @@ Nothing here acts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from fwsync.digest import LocalTag
@@ -45,6 +45,8 @@ class Known:
     #: Of those that a file is to get, the server's files that are where a folder must be, or the
     #: other way round; they must move as well.
     in_way: Mapping[RelPath, Collection[RelPath]] = field(default_factory=dict)
+    #: Agreed files that are here where they were, and go back there on the server in the same run.
+    leaving: Set[RelPath] = frozenset()
 
 
 def pair(gone: Iterable[Gone], come: Iterable[LocalEntry]) -> list[Move]:
@@ -165,17 +167,24 @@ def carried_up(
         and in_scope(path)
         and not blocked(path)
     ]
-    moves = _possible(pair(usable, arrived), spots, elsewhere, known.in_way)
+    moves = _possible(pair(usable, arrived), spots, elsewhere, known.in_way, known.leaving)
     wanted = {} if rules.mode is Mode.UP else _of_neither(moves, spots, elsewhere)
-    wanted = {move: to for move, to in wanted.items() if in_scope(to) and not blocked(to)}
+    wanted = {
+        move: to for move, to in wanted.items() if is_seen(to) and in_scope(to) and not blocked(to)
+    }
     both = _free(wanted, look(wanted.values()) if wanted else Known({}), elsewhere)
+    left = {
+        move.old
+        for move in moves
+        if move.old not in elsewhere and spots[move.old].remote is not None
+    }
     decisions: list[Decision] = []
     settled: set[RelPath] = set()
     for move in moves:
         if move in both and not _half_way(move, spots, elsewhere[move.old], begun):
             found = list(_renamed_on_both(move, spots, elsewhere[move.old], both[move]))
         else:
-            found = list(_decisions(move, spots, elsewhere.get(move.old), rules, begun))
+            found = list(_decisions(move, spots, elsewhere.get(move.old), rules, begun, left))
         if found:
             decisions += found
             settled |= {move.old, move.new, elsewhere.get(move.old, move.old)}
@@ -201,23 +210,26 @@ def _possible(
     spots: Mapping[RelPath, Spot],
     elsewhere: Mapping[RelPath, RelPath],
     in_way: Mapping[RelPath, Collection[RelPath]],
+    others: Set[RelPath],
 ) -> list[Move]:
     """Without those whose new place is not left by another, or whose old one is in use again.
 
     A file that was put in another's place is an edit of that one, unless the other has moved.
+    What `others` have on the server leaves, too.
     """
     #: What was agreed on at which path is where on the server: by where it is.
     owner = {new: old for old, new in elsewhere.items()}
     kept = {move.new: move for move in moves}
     while True:
         leaving = {move.old for move in kept.values()}
+        going = leaving | others
         bad = [
             new
             for new, move in kept.items()
             if (spots[new].base is not None and new not in leaving)
-            or (spots[new].remote is not None and owner.get(new, new) not in leaving)
+            or (spots[new].remote is not None and owner.get(new, new) not in going)
             or (spots[move.old].local is not None and move.old not in kept)
-            or any(owner.get(one, one) not in leaving for one in in_way.get(new, ()))
+            or any(owner.get(one, one) not in going for one in in_way.get(new, ()))
         ]
         if not bad:
             return sorted(kept.values(), key=lambda move: move.old)
@@ -279,6 +291,7 @@ def _decisions(
     there: RelPath | None,
     rules: Rules,
     begun: Mapping[str, str],
+    left: Collection[RelPath],
 ) -> Iterator[Decision]:
     old, local = spots[move.old], spots[move.new].local
     base = old.base
@@ -288,7 +301,7 @@ def _decisions(
     if there is not None and (half_way := _half_way(move, spots, there, begun)):
         yield half_way
     elif there is not None:
-        yield from _moved_on_both(move, spots, there, rules)
+        yield from _moved_on_both(move, spots, there, rules, left)
     elif old.remote is not None:
         yield Decision(Verb.RENAME_REMOTE, move.new, local, old.remote, base, happened)
     elif _is_free(spots[move.new]):
@@ -306,19 +319,24 @@ def _half_way(
     base, local, remote = spots[move.old].base, spots[move.new].local, spots[there].remote
     if base is None or remote is None or there == move.new:
         return None
-    if begun.get(remote.file_id) != move.new or remote_delta(remote, base) is not Delta.SAME:
+    # Where it was to go then is not asked for: it may have moved on here since.
+    if remote.file_id not in begun or remote_delta(remote, base) is not Delta.SAME:
         return None
     happened = f"moved here, from {move.old!r}, and half-way on the server"
     return Decision(Verb.RENAME_REMOTE, move.new, local, remote, base, happened)
 
 
 def _moved_on_both(
-    move: Move, spots: Mapping[RelPath, Spot], there: RelPath, rules: Rules
+    move: Move,
+    spots: Mapping[RelPath, Spot],
+    there: RelPath,
+    rules: Rules,
+    left: Collection[RelPath],
 ) -> Iterator[Decision]:
     """Each side's part of the path counts; where both changed one part, the server's name does.
 
     So it does where a path that neither side has cannot be had. A run that only goes up leaves
-    what is here as it is then.
+    what is here as it is then. Paths that are `left` by other files of the same run can be had.
     """
     base, local, spot = spots[move.old].base, spots[move.new].local, spots[there]
     assert base is not None, f"{move.old}: moved here, but never agreed on"
@@ -326,12 +344,13 @@ def _moved_on_both(
     assert spot.remote is not None, f"{there}: moved there, but not there"
     happened = f"moved here, to {move.new!r}, and on the server, to {there!r}"
     if there != move.new and merged(move.old, move.new, there) == move.new:
-        if _is_free(spots[move.new]) and remote_delta(spot.remote, base) is Delta.SAME:
+        is_free = _is_free(spots[move.new]) or move.new in left
+        if is_free and remote_delta(spot.remote, base) is Delta.SAME:
             yield Decision(Verb.RENAME_REMOTE, move.new, local, spot.remote, base, happened)
         return
     if there != move.new and rules.mode is Mode.UP:
         reason = f"moved here, and {there!r} on the server now; it is left as it is"
-        yield Decision(Verb.REPORT, move.new, local, None, None, reason)
+        yield Decision(Verb.REPORT, move.new, local, None, base, reason)
         return
     if there != move.new and (spot.local is not None or spot.base is not None):
         return
@@ -373,86 +392,7 @@ def merged(base: str, here: str, there: str) -> str:
 # -------------------------------------------------------------------------- whole folders
 
 
-def edited_along(
-    decisions: Sequence[Decision], *, rules: Rules, agreed_below: Callable[[str], int]
-) -> Followed:
-    """Files that were edited in a folder that got another name here: they go along on the server.
-
-    By its bytes such a file is no move: it is gone at one path and new at another. Where all that
-    was agreed on in its folder, or in one above that, has gone to one other, and a file of its
-    name is new there, it is the same one with an edit, which is sent as a new version of it. By
-    paths it would be sent over the file that goes along with its folder.
-
-    Args:
-        decisions: of one run, with the renames on the server.
-        rules: what the user asked for.
-        agreed_below: as of :func:`folded`.
-    """
-    gone = {one.base.path: one for one in decisions if one.base and _is_gone_here(one)}
-    come = {one.path: one for one in decisions if _is_new_here(one)}
-    moved = [
-        Move(one.base.path, one.path)
-        for one in decisions
-        if one.verb is Verb.RENAME_REMOTE and one.base and one.path != one.base.path
-    ]
-    targets: dict[str, set[str]] = defaultdict(set)
-    for move in moved:
-        for folder, target in _folders_of(move):
-            targets[folder].add(target)
-    went = {one: next(iter(to)) if len(to) == 1 else one for one, to in targets.items()}
-    edits = [Move(old, new) for old in gone if (new := RelPath(now_at(old, went))) in come]
-    if not edits:
-        return Followed()
-    forgotten = {one.base.path for one in decisions if one.base and one.verb is Verb.FORGET}
-    lost: Counter[str] = Counter()
-    for path in (gone.keys() | forgotten) - {one.old for one in edits}:
-        parts = path.split("/")
-        lost.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
-
-    def left_below(folder: str) -> int:
-        return agreed_below(folder) - lost[folder]
-
-    whole = folded([*moved, *edits], left_below).folders
-    found: list[Decision] = []
-    settled: set[RelPath] = set()
-    for move in edits:
-        if whole.get(_parent(move.old)) == _parent(move.new):
-            found += _edited(gone[move.old], come[move.new], rules)
-            settled |= {move.old, move.new}
-    return Followed(tuple(found), frozenset(settled))
-
-
-def _is_gone_here(one: Decision) -> bool:
-    """Gone here, and on the server as it was agreed on."""
-    if one.verb not in (Verb.DELETE_REMOTE, Verb.HOLD) or one.local is not None:
-        return False
-    if one.base is None or one.remote is None or one.base.held == "local":
-        return False
-    return one.remote.path == one.base.path and remote_delta(one.remote, one.base) is Delta.SAME
-
-
-def _is_new_here(one: Decision) -> bool:
-    is_new = one.verb is Verb.UPLOAD and one.base is None and one.remote is None
-    return is_new and one.local is not None and one.local.pack is None
-
-
-def _edited(gone: Decision, come: Decision, rules: Rules) -> Iterator[Decision]:
-    base, there, local = gone.base, gone.remote, come.local
-    assert base is not None, f"{gone.path}: gone, but never agreed on"
-    assert there is not None, f"{gone.path}: not there"
-    happened = f"its folder moved here, from {base.path!r}"
-    yield Decision(Verb.RENAME_REMOTE, come.path, local, there, base, happened)
-    agreed, moved = replace(base, path=come.path), replace(there, path=come.path)
-    edit = judge(come.path, local, moved, agreed, rules)
-    if edit.verb is not Verb.NOTHING:
-        yield edit
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _folders_of(move: Move) -> Iterator[tuple[str, str]]:
+def folders_moved(move: Move) -> Iterator[tuple[str, str]]:
     """The folders of a file, the highest first, and where each is now; empty: nowhere."""
     olds, news = move.old.split("/")[:-1], move.new.split("/")[:-1]
     for depth in range(1, len(olds) + 1):
@@ -488,7 +428,7 @@ def folded(moves: Sequence[Move], agreed_below: Callable[[str], int]) -> Folded:
     counts: Counter[str] = Counter()
     targets: dict[str, set[str]] = defaultdict(set)
     for move in moves:
-        for folder, target in _folders_of(move):
+        for folder, target in folders_moved(move):
             counts[folder] += 1
             targets[folder].add(target)
     found = {

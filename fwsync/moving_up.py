@@ -1,4 +1,4 @@
-"""Carry up to the server what has moved here: which files, and the renames there.
+"""Carry up to the server what has moved here: the renames there.
 
 The one rule: no bytes move, and none are lost. Each file is looked at again on the server before
 it gets its new path, which must be free; a whole container moves where all that it held has moved
@@ -14,19 +14,24 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from fwsync.asides import DOES_NOT, Asides, aside_name, finish_moves, moved
+from fwsync.asides import (
+    BEGUN,
+    BEGUN_FILES,
+    BEGUN_FOLDERS,
+    DOES_NOT,
+    Asides,
+    aside_name,
+    finish_moves,
+    moved,
+)
 from fwsync.errors import FileProblem, FwsyncError, Garbled, SourceChanged
-from fwsync.model import Decision, Mode, Outcome, Problem, RelPath, RemoteEntry, Unknown, Verb
-from fwsync.moves import Followed, Move, Spot, folders_of, in_order
-from fwsync.moves_up import Folded, Known, carried_up, edited_along, folded, now_at
+from fwsync.model import Decision, Outcome, Problem, RelPath, RemoteEntry, Verb
+from fwsync.moves import Move, Spot, folders_of, in_order
+from fwsync.moves_up import Folded, folded, now_at
 from fwsync.ports import Movable
-from fwsync.reconcile import Rules, Scopes, judge
+from fwsync.reconcile import Rules, judge
 from fwsync.state import State, StateThread
 from fwsync.threads import workers
-
-#: Where it is kept which files are moved with their folders first and then by themselves: the
-#: paths they are to have, by their ids. A run that was killed in between goes on by it.
-_BEGUN: Final = "moving_up_begun"
 
 #: Files that are moved side by side.
 _WORKERS: Final = 8
@@ -38,104 +43,6 @@ _BATCH: Final = 64
 _BEHIND: Final = frozenset(
     (Verb.UPLOAD, Verb.DOWNLOAD, Verb.CONFLICT, Verb.DELETE_LOCAL, Verb.DELETE_REMOTE)
 )
-
-
-# -------------------------------------------------------------------------------- which
-
-
-def with_moves_up(
-    state: State,
-    decisions: Iterable[Decision],
-    *,
-    rules: Rules,
-    unknown: Sequence[Sequence[Unknown]],
-    in_scope: Callable[[RelPath], bool],
-    selects: bool = False,
-    waits: bool = False,
-) -> Iterator[Decision]:
-    """The decisions of a run; where files have moved here, those that carry it up.
-
-    For after ``State.out_of_step``, and for what :meth:`fwsync.moving.Following.with_moves` left.
-
-    Args:
-        state: knows both sides, and what was agreed on.
-        decisions: by paths, or by the server's ids.
-        rules: what the user asked for.
-        unknown: what could not be seen, of each side.
-        in_scope: False takes a path out of the run.
-        selects: only a part of the project was listed: what is missing may be in the other part.
-        waits: some folder is not quiet yet. A file that is gone may be in it, and that it is gone
-            is not written down before.
-    """
-    gone, come = state.moves.here() if rules.mode is not Mode.DOWN else ([], [])
-    if waits:
-        decisions = _without_fetching_again(state, decisions)
-    if not gone or not come:
-        yield from _believed(decisions, waits=waits)
-        return
-    there = {move.old: move.new for move in state.moves.find()}
-    # What was decided by the server's ids about others stands; so does what may not be sent.
-    decided = list(decisions)
-    left = {one.path for one in gone}
-    renames = [one for one in decided if one.verb is Verb.RENAME]
-    renames = [one for one in renames if one.base is None or one.base.path not in left]
-    blocked = {part.path for one in renames for part in (one, one.local) if part}
-    in_way = state.moves.in_way(come)
-    reported = {one.path for one in decided if one.verb is Verb.REPORT and one.base is None}
-    begun: dict[str, str] = json.loads(state.setting(_BEGUN) or "{}")
-    # What is in its way may move, too; and where a move goes on, others have nothing to say.
-    blocked |= reported - in_way.keys() - set(begun.values())
-    unseen = [Scopes(side) for side in unknown]
-    paths = {one.path for one in gone} | set(come) | set(there.values())
-    spots = state.moves.at(paths)
-    if selects:
-        gone = [one for one in gone if one.path in there or spots[one.path].remote is not None]
-    found = carried_up(
-        gone,
-        come,
-        Known(spots, in_way),
-        rules=rules,
-        is_seen=lambda path: not any(scopes.covers(path) for scopes in unseen),
-        in_scope=in_scope,
-        elsewhere=there,
-        blocked=blocked.__contains__,
-        begun=begun,
-        look=lambda paths: Known(state.moves.at(paths), state.moves.in_way(paths)),
-    )
-    all_of_them = [*found.decisions, *_without(decided, found)]
-    along = edited_along(all_of_them, rules=rules, agreed_below=state.moves.agreed_below)
-    yield from along.decisions
-    yield from _believed(_without(all_of_them, along), waits=waits)
-
-
-def _believed(decisions: Iterable[Decision], *, waits: bool) -> Iterator[Decision]:
-    """Those that do not write down yet that a file is gone here, where it may only be late."""
-    for decision in decisions:
-        if not (waits and decision.verb is Verb.HOLD and decision.local is None):
-            yield decision
-
-
-def _without_fetching_again(state: State, decisions: Iterable[Decision]) -> Iterator[Decision]:
-    """Those that do not fetch a file that is gone here from where it is on the server now."""
-    moves = state.moves.find()
-    spots = state.moves.spots(moves)
-    nowhere = [one for one in moves if not spots[one.old].local and not spots[one.new].local]
-    later = {path for one in nowhere for path in (one.old, one.new)}
-    for decision in decisions:
-        if decision.path not in later:
-            yield decision
-
-
-def _without(decisions: Iterable[Decision], found: Followed) -> Iterator[Decision]:
-    """Those about other files than what was found of moves."""
-    void = found.settled | {one.path for one in found.decisions}
-    for decision in decisions:
-        followed = decision.base is not None and decision.base.path in void
-        if decision.path not in void and not followed:
-            yield decision
-
-
-# ---------------------------------------------------------------------------- the renames
 
 
 class _Namesake(FileProblem):
@@ -245,6 +152,7 @@ class MoverUp:
         whole = await self._state.call(self._folded, moves, new, away)
         every = jobs
         await self._begin_in_two(every, _in_two_steps(jobs, whole) if whole.folders else {})
+        await self._begin(BEGUN_FOLDERS, whole.folders)
         await self._move_folders(whole)
         yield [_left(job) for job in jobs if _lies_below(job.at, self._raced)]
         jobs = [job for job in jobs if not _lies_below(job.at, self._raced)]
@@ -259,7 +167,9 @@ class MoverUp:
         taken = {job.at for job in left}
         free = [job for job in left if job.to not in taken and not _lies_below(job.to, taken)]
         for at in range(0, len(free), _BATCH):
-            yield await self._side_by_side(free[at : at + _BATCH])
+            await self._begin(BEGUN_FILES, _where_to(free[at : at + _BATCH]))
+            async for outcomes in self._side_by_side(free[at : at + _BATCH]):
+                yield outcomes
         chained = [job for job in left if job not in free]
         await self._begin_in_two(every, _where_to(chained))
         async for outcomes in self._one_after_the_other(chained):
@@ -270,14 +180,19 @@ class MoverUp:
 
     async def _begin_in_two(self, jobs: Sequence[_Job], more: Mapping[str, str]) -> None:
         """Write down what is moved in two steps; and what of these files was so begun before."""
-        text = await self._state.call(State.setting, _BEGUN)
+        text = await self._state.call(State.setting, BEGUN)
         begun: dict[str, str] = json.loads(text or "{}")
         ids = _where_to(jobs)
         in_two = {one: to for one, to in begun.items() if one in ids}
         in_two.update(more)
         if in_two != begun:
             text = json.dumps(in_two) if in_two else None
-            await self._state.call(State.set_setting, _BEGUN, text)
+            await self._state.call(State.set_setting, BEGUN, text)
+
+    async def _begin(self, what: str, moves: Mapping[str, str]) -> None:
+        """Write down what is moved now: a run that ends in between cannot say what has moved."""
+        if moves:
+            await self._state.call(State.set_setting, what, json.dumps({**moves}))
 
     async def _see_what_waits(self) -> None:
         paths = {path for one in await self._aside.all() for path in (one.aside, *one.homes)}
@@ -376,18 +291,27 @@ class MoverUp:
 
     # ------------------------------------------------------------------------------ files
 
-    async def _side_by_side(self, jobs: Sequence[_Job]) -> list[Outcome]:
+    async def _side_by_side(self, jobs: Sequence[_Job]) -> AsyncIterator[list[Outcome]]:
+        """Where the run cannot go on, what is under way is ended, and what came of it is told."""
         outcomes: list[Outcome] = []
+        errors: list[FwsyncError] = []
         todo = iter(jobs)
 
         async def work() -> None:
             for job in todo:
-                outcomes.extend(await self._one(job))
+                if errors:
+                    return
+                try:
+                    outcomes.extend(await self._one(job))
+                except FwsyncError as error:
+                    errors.append(error)
 
         async with workers() as group:
             for _ in range(_WORKERS):
                 group.create_task(work())
-        return outcomes
+        yield outcomes
+        for error in errors:
+            raise error
 
     async def _one_after_the_other(self, jobs: Sequence[_Job]) -> AsyncIterator[list[Outcome]]:
         """Each when its new path is free; where files wait for each other, one steps aside.
@@ -500,8 +424,9 @@ async def nothing_begun(state: StateThread, asides: Asides) -> None:
 
     Where something has a name for a moment still, there are such files.
     """
-    if await state.call(State.setting, _BEGUN) and not await asides.all():
-        await state.call(State.set_setting, _BEGUN, None)
+    for kept in (BEGUN, BEGUN_FOLDERS, BEGUN_FILES):
+        if await state.call(State.setting, kept) and not await asides.all():
+            await state.call(State.set_setting, kept, None)
 
 
 def _job(decision: Decision) -> _Job:

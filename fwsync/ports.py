@@ -423,6 +423,14 @@ class Remote(RemoteReader, Protocol):
         """Delete a file. The caller has just looked that it is still this version."""
         ...
 
+    async def check_gone(self, entry: RemoteEntry) -> None:
+        """Make sure that a file which was not found is gone: what held it still is to be found.
+
+        Raises:
+            NotFound: nor is that. A server or a proxy that answers so to everything says nothing.
+        """
+        ...
+
 
 @runtime_checkable
 class Movable(Remote, Protocol):

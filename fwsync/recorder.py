@@ -141,11 +141,13 @@ def _count_rename(report: Report, outcome: Outcome) -> None:
     """A file that has another path; or a record alone, which no side shows."""
     decision = outcome.decision
     if decision.verb is Verb.RENAME_REMOTE:
-        report.renamed += decision.local is not None and outcome.remote is not None
-        return
-    renamed = decision.local is not None and decision.local.path != decision.path
-    report.renamed += renamed
-    report.adopted += not renamed
+        if decision.local is not None and outcome.remote is not None:
+            was = decision.base or decision.remote
+            report.has_renamed(decision.path, was.path if was else "", there=True)
+    elif decision.local is not None and decision.local.path != decision.path:
+        report.has_renamed(decision.path, decision.local.path)
+    else:
+        report.adopted += 1
 
 
 def count(report: Report, outcome: Outcome, trash: str = "") -> None:

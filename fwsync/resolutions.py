@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from fwsync import conflicts, localfs, renaming, trash
 from fwsync.digest import ContentHasher, Digest
 from fwsync.errors import FileProblem, FwsyncError
+from fwsync.held_state import root_as_kept
 from fwsync.model import Problem, RelPath, Stamp
 from fwsync.renaming import Arrival, Relocation
 from fwsync.roots import RESERVED
@@ -35,6 +38,7 @@ class Settled:
     how: str
     what: str = ""  #: happened, for people
     kept: str = ""  #: names the run in the trash that has what lost its name
+    restores: str = ""  #: the command that puts that back
     problem: Problem | None = None  #: it is open as before
 
 
@@ -85,7 +89,7 @@ def close_gone(state: State, root_fd: int, *, is_held: bool = False) -> list[Pro
     for one in state.conflicts():
         if not localfs.is_free(root_fd, one.copy_path):
             if _is_edited(root_fd, one):
-                edited.append(_told_edited(one))
+                edited.append(_told_edited(state, one))
             continue
         moved = [copy for copy in _elsewhere(state, one) if not localfs.is_free(root_fd, copy)]
         if len(moved) == 1:
@@ -141,7 +145,7 @@ def _settle(state: State, root_fd: int, one: OpenConflict, how: str, name: str) 
         renaming.discard(root_fd, one.copy_path, copy, trash=folder)
         run = trash.run_of(folder)
         state.copies.close(one.id, how, f"trash {run}")
-        return Settled(one.path, how, "yours is in the trash", run)
+        return Settled(one.path, how, "yours is in the trash", run, _restore(state, run))
     if how == BOTH:
         return _keep_both(state, root_fd, one, copy, name)
     return _take_back(state, root_fd, one, here, copy, folder)
@@ -201,7 +205,7 @@ def _take_back(
     what = "yours is in place, and goes up by the next run"
     if was_edited:
         what += "; what stood there had been edited"
-    return Settled(one.path, LOCAL, what, run)
+    return Settled(one.path, LOCAL, what, run, _restore(state, run) if run else "")
 
 
 def _end_taking_back(
@@ -226,9 +230,10 @@ def _end_taking_back(
     if asked != LOCAL:
         raise FileProblem(
             f"{one.path}: {LOCAL} had been begun, and is done now instead of {asked}",
-            hint="the server's bytes are in the trash: `fwsync restore DIR --list`",
+            hint=f"the server's bytes are in the trash: `{_restore(state, run)}`" if run else "",
         )
-    return Settled(one.path, LOCAL, "yours is in place, and goes up by the next run", run)
+    what, restores = "yours is in place, and goes up by the next run", _restore(state, run)
+    return Settled(one.path, LOCAL, what, run, restores if run else "")
 
 
 # ------------------------------------------------------------------------------- small hands
@@ -311,10 +316,18 @@ def _is_edited(root_fd: int, one: OpenConflict) -> bool:
     return (now.size, now.mtime_ns) != (one.copy_size, one.copy_mtime_ns)
 
 
-def _told_edited(one: OpenConflict) -> Problem:
+def _told_edited(state: State, one: OpenConflict) -> Problem:
     why = f"the copy that a conflict of {one.path} has left was edited; it is not sent"
-    hint = f"`fwsync conflicts {LOCAL}` sends it as {one.path.rpartition('/')[2]}"
-    return Problem(one.copy_path, why, hint)
+    copy = (root_as_kept(state) or Path()) / one.copy_path
+    settles = shlex.join(["fwsync", "conflicts", LOCAL, str(copy)])
+    return Problem(one.copy_path, why, f"`{settles}` sends it as {one.path.rpartition('/')[2]}")
+
+
+def _restore(state: State, run: str) -> str:
+    """The command that puts back what a run has put into the trash."""
+    root = root_as_kept(state)
+    folder = "DIR" if root is None else str(root)
+    return shlex.join(["fwsync", "restore", folder, "--run", run])
 
 
 def _elsewhere(state: State, one: OpenConflict) -> list[RelPath]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -73,6 +72,7 @@ class Listed:
 
     root: Path
     conflicts: Sequence[Open]
+    options: tuple[str, ...] = ()  #: that a command about one of them needs as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def listed(
         meant = [each for each in found if _is_meant(each, one.path, below=True)]
         if not meant:
             _check_there(state, root_fd, one)
-    return Listed(one.root, meant)
+    return Listed(one.root, meant, one.options)
 
 
 @disk_errors()
@@ -285,7 +285,7 @@ def _check_there(state: State, root_fd: int, one: Named) -> Sequence[Open]:
     if one.path and localfs.is_free(root_fd, one.path) and not state.paths.is_known(one.path):
         raise UsageError(
             f"{one.root / one.path}: nothing of that name is here, nor was in step",
-            hint=f"`fwsync conflicts {shlex.quote(str(one.root))}` lists all that are",
+            hint=f"`{one.lists_conflicts}` lists all that are",
         )
     return []
 
@@ -307,14 +307,14 @@ def _meant(found: Sequence[Open], one: Named, wanted: Wanted) -> list[Open]:
             f"{shown}: is not in conflict",
             hint="it is a folder: --all settles all below it"
             if is_folder
-            else f"`fwsync conflicts {shlex.quote(str(one.root))}` lists those that are",
+            else f"`{one.lists_conflicts}` lists those that are",
         )
     there = Counter(each.path for each in meant if each.mine.size is not None)
     several = [path for path, number in there.items() if number > 1]
     if several and wanted.how == LOCAL:
         raise UsageError(
             f"{min(several)}: has several copies, and one of them can take its place",
-            hint="name the copy that is meant; `fwsync conflicts` lists them",
+            hint=f"name the copy that is meant; `{one.lists_conflicts}` lists them",
         )
     return meant
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fwsync import conflicts, localfs, restored_noted, roots, trash
+from fwsync import conflicts, known_roots, localfs, restored_noted, roots, trash
+from fwsync.config import environment
 from fwsync.errors import FileProblem, UsageError
 from fwsync.localfs import disk_errors
 from fwsync.model import Problem, RelPath
@@ -57,8 +58,10 @@ def listed(root: Path, wanted: Wanted) -> list[Kept]:
 
     Raises:
         UsageError: there is no such folder.
+        Halted: it was kept in step, and is gone, empty or another now.
         LocalError: the trash cannot be read.
     """
+    known_roots.check(root, environment())
     root = roots.prepare_root(root)
     wanted = _below_root(root, wanted)
     root_fd = localfs.open_root(root)
@@ -81,8 +84,10 @@ def restore(root: Path, wanted: Wanted) -> list[Restored]:
 
     Raises:
         UsageError: there is no such folder, or nothing of the kind in its trash.
+        Halted: it was kept in step, and is gone, empty or another now.
         LocalError: no space left, even for a name.
     """
+    known_roots.check(root, environment())
     root = roots.prepare_root(root)
     wanted = _below_root(root, wanted)
     if not wanted.paths and not wanted.run:

@@ -65,7 +65,10 @@ class MayWrite:
         # Not of those that get something now: the others may be in step already.
         refused_by_all = len(refusals) == sum(bool(one.id) for one in self.remote.projects)
         if refused_by_all and not any(one.verb in _COMING for one in plan.carry_out):
-            raise next(iter(refusals.values()))
+            first = next(iter(refusals.values()))
+            raise Forbidden(
+                f"{first.message}; nothing was sent", status=first.status, hint=first.hint
+            )
         sent = (one for one in plan.carry_out if one.verb is Verb.UPLOAD)
         named = ((one.path, refusals.get(self._project_of(one))) for one in sent)
         problems = [Problem.of(path, error) for path, error in named if error is not None]

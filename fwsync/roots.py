@@ -24,6 +24,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import struct
@@ -108,9 +109,19 @@ def prepare_root(root: Path, *, create: bool = False) -> Path:
         if _is_kept(parent):
             raise UsageError(
                 f"{root}: inside {parent}, which is kept in step already",
-                hint="name that directory, or one outside of it; roots must not overlap",
+                hint=_hint_of_inside(real, parent),
             )
     return real
+
+
+def _hint_of_inside(folder: Path, root: Path) -> str:
+    """What to do where a folder in a root was named."""
+    inside = folder.relative_to(root).as_posix()
+    pattern = "".join(f"\\{one}" if one in "\\*?[]" else one for one in f"/{inside}/")
+    return (
+        f"name `{shlex.quote(str(root))}`; of a run on it, `--include {shlex.quote(pattern)}` lets "
+        "this folder alone take part (or name one outside: roots must not overlap)"
+    )
 
 
 def missing(root: Path) -> list[Path]:

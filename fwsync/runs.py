@@ -121,11 +121,20 @@ class Status:
             return ""
         if self.hold.again:  # as of a saved plan
             return shlex.join(["fwsync", *self.hold.again, "--accept-deletes", self.hold.plan_id])
-        mode = Mode(self.hold.mode)
+        return shlex.join([*self._held_command(self.hold), "--accept-deletes", self.hold.plan_id])
+
+    @property
+    def lists(self) -> str:
+        """The command that lists all that a guard holds of a run; empty where none does."""
+        if self.hold is None or self.hold.again:
+            return ""
+        return shlex.join([*self._held_command(self.hold), "--dry-run"])
+
+    def _held_command(self, hold: Hold) -> list[str]:
+        mode = Mode(hold.mode)
         named = [self.remote] if self.several or mode is Mode.DOWN else []
         where = [*named, str(self.root)] if mode is Mode.DOWN else [str(self.root), *named]
-        consent = ["--accept-deletes", self.hold.plan_id]
-        return shlex.join(["fwsync", COMMANDS[mode], *where, *self.hold.options, *consent])
+        return ["fwsync", COMMANDS[mode], *where, *hold.options]
 
     @property
     def conflicts_open(self) -> int:

@@ -143,16 +143,18 @@ def _tell(done: Report) -> None:
     kind = "differs" if done.command == "verify" else "left alone"
     _list(kind, [_told([one.path], one.message, one.hint) for one in done.difference_list])
     if done.command == "pull" and not all(one.hint for one in done.difference_list):
-        say("hint: `fwsync push` sends a local edit; to drop it, delete the file and pull again")
+        push = command_on("push", done.where)
+        say(f"hint: `{push}` sends a local edit; to drop it, delete the file and pull again")
     if done.trashed:
         _tell_trashed(done)
     _tell_deleted_there(done)
+    _tell_renamed(done)
     if done.held:
         passing = {"push": "--delete-up", "pull": "--delete"}
         option = passing.get(done.command, "--delete-up or --delete-down")
         say(
             f"hint: what was deleted on one side stays on the other; {option} "
-            "passes deletions on, `fwsync verify` lists them"
+            f"passes deletions on, `{command_on('verify', done.where)}` lists them"
         )
     if done.left:
         say(
@@ -184,13 +186,28 @@ def conflicts_wait(number: int, where: Sequence[str]) -> str:
 
 def conflicts_command(where: Sequence[str]) -> str:
     """What lists the conflicts of a root."""
-    return printable(shlex.join(["fwsync", "conflicts", *where]))
+    return command_on("conflicts", where)
+
+
+def command_on(name: str, where: Sequence[str]) -> str:
+    """A command about a root, as a shell takes it; ``where`` as in :func:`conflicts_wait`."""
+    return printable(shlex.join(["fwsync", name, *where]))
 
 
 def _tell_deleted_there(done: Report) -> None:
     for path in done.deleted_there:
         say(f"deleted there: {printable(path)}")
     if more := done.deleted - done.trashed - len(done.deleted_there):
+        say(f"  … and {more:,} more; --json lists them all")
+
+
+def _tell_renamed(done: Report) -> None:
+    """What has another path now, by the new one."""
+    named = [("here", one) for one in done.renamed_here]
+    named += [("there", one) for one in done.renamed_there]
+    for where, (new, old) in named:
+        say(f"renamed {where}: {printable(new)} (was {printable(old)})")
+    if named and (more := done.renamed - len(named)):
         say(f"  … and {more:,} more; --json lists them all")
 
 

@@ -5,6 +5,7 @@ As in :mod:`fwsync.show`: results go to stdout, and names are escaped before a t
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -23,7 +24,7 @@ from fwsync.progress import (
     size_text,
 )
 from fwsync.resolving import word_of
-from fwsync.show_paths import short_hash
+from fwsync.show_paths import settles, short_hash, to_paste
 
 #: What comes of a verdict, after what happened.
 _COMES: Final[Mapping[Verb, str]] = {
@@ -84,6 +85,10 @@ def _lines(told: Explained) -> Iterator[tuple[str, str]]:
     if not told.asked:
         why = f": {told.not_asked}" if told.not_asked else ""
         yield "note", f"the server was not asked{why}; it is taken for what was agreed on"
+    if told.kind == "nowhere" and told.moved_to:
+        words = ["fwsync", "explain", str(told.root / told.moved_to), *told.options]
+        yield "now", f"renamed to {told.moved_to}; `{shlex.join(words)}` says more"
+        return
     if told.there != told.path:
         yield "there", told.there
     yield from _of_trees(told)
@@ -101,7 +106,7 @@ def _of_copy(told: Explained) -> Iterator[tuple[str, str]]:
     yield "", f"holds your bytes of {conflict.path}, which both sides changed"
     yield "since", moment(conflict.at_ns)
     yield "next", "it is never sent, and is no deletion where it is gone"
-    yield "", "`fwsync conflicts keep-local|keep-remote|keep-both PATH` settles it"
+    yield "", f"`{settles(to_paste(told.root, told.path), told.options)}` settles it"
 
 
 def _of_folder(told: Explained) -> Iterator[tuple[str, str]]:
@@ -122,7 +127,13 @@ def _of_folder(told: Explained) -> Iterator[tuple[str, str]]:
         yield "waiting", _steps(waiting)
         yield from _of_guards(told)
     if counts.get("problems"):
-        yield "problems", f"{counts['problems']:,}; `fwsync status` lists them"
+        yield "problems", f"{counts['problems']:,}; `{_status(told)}` lists them"
+
+
+def _status(told: Explained) -> str:
+    """The command that says what is known of the root."""
+    more = [one for one in told.options if one != "--project"]  # its value is an argument there
+    return shlex.join(["fwsync", "status", str(told.root), *more])
 
 
 def _steps(numbers: Mapping[Verb, int]) -> str:
@@ -260,7 +271,8 @@ def _of_trouble(told: Explained) -> Iterator[tuple[str, str]]:
         yield "conflict", f"since {moment(told.conflict.at_ns)}; yours is {told.conflict.copy_path}"
     if told.standoff is not None:
         said = word_of(told.standoff.choice)
-        then = f"settled by the next run: {said}" if said else "`fwsync conflicts` settles it"
+        command = settles(to_paste(told.root, told.path), told.options)
+        then = f"settled by the next run: {said}" if said else f"`{command}` settles it"
         yield "conflict", f"since {moment(told.standoff.first_seen_ns)}; {then}"
 
 
@@ -350,6 +362,7 @@ def _fields(told: Explained) -> dict[str, Any]:
         "problem": _problem_fields(told),
         "conflict_copy": told.conflict.copy_path if told.conflict is not None else None,
         "choice": word_of(told.standoff.choice) if told.standoff is not None else "",
+        "moved_to": told.moved_to,
         "settling_s": round(told.unsettled_s, 3),
         "counts": dict(told.counts),
         "waiting": {verb.value: number for verb, number in told.waiting.items()},

@@ -178,10 +178,10 @@ def conflicts(found: Listed, *, as_json: bool) -> Exit:
     for one in found.conflicts:
         command = f" by {one.command}" if one.command else ""
         since = f"since {moment(one.at_ns)}{command}"
-        say(f"{printable(one.path)}  ({since})")
+        say(f"{printable(to_paste(found.root, one.path))}  ({since})")
         say(f"  yours   {_side_text(one.mine)}{'  edited since' if one.is_edited else ''}")
         if one.copy:
-            say(f"          {printable(one.copy)}")
+            say(f"          {printable(to_paste(found.root, one.copy))}")
         say(f"  theirs  {_side_text(one.theirs)}{'' if one.copy else '  on the server, not here'}")
         if one.choice:
             say(f"  settled by the next run: {one.choice}")
@@ -189,8 +189,26 @@ def conflicts(found: Listed, *, as_json: bool) -> Exit:
     then = f", {chosen:,} of them settled by the next run" if chosen else ""
     say(f"conflicts: {plural(len(found.conflicts), 'file')} in conflict{then}")
     if chosen < len(found.conflicts):
-        say(f"hint: `fwsync conflicts {'|'.join(POLICIES)} PATH` settles one")
+        say(f"hint: `{printable(settles('PATH', found.options))}` settles one")
     return code
+
+
+def to_paste(root: Path, path: str) -> str:
+    """A path of a root as a shell takes it, from where we are."""
+    full, here = root / path, Path.cwd()
+    near = str(full.relative_to(here)) if full.is_relative_to(here) else str(full)
+    return shlex.quote(f"./{near}" if near.startswith("-") else near)
+
+
+def settles(path: str, options: Sequence[str]) -> str:
+    """The command that settles a conflict, in its three ways.
+
+    Args:
+        path: as a shell takes it.
+        options: that it needs as well.
+    """
+    more = shlex.join(options)
+    return f"fwsync conflicts {'|'.join(POLICIES)} {path}{' ' if more else ''}{more}"
 
 
 def _side_text(side: Side) -> str:
@@ -258,5 +276,5 @@ def _tell_settled(one: Settled) -> None:
     if one.kept:
         # The server's version, where yours takes its place; else it is yours, as is said already.
         other = "; what was there is in the trash" if one.how == LOCAL else ""
-        kept = f"{other}: `fwsync restore DIR --run {one.kept}`"
+        kept = f"{other}: `{one.restores}`"
     say(f"{one.how}: {printable(f'{one.path}: {one.what}{kept}')}")

@@ -174,6 +174,13 @@ def open_file(
                     )
                 _create_file(file, steps, now_ns)
             version = _check_file(file, shown, steps[-1][0], busy_timeout_s)
+        except PermissionError as error:
+            raise LocalError(
+                f"{shown}: the state file cannot be opened ({error.strerror}); expected to have "
+                "rights to it",
+                hint=f"give them back: chmod u+rw {shlex.quote(str(shown))}; it is whole, as far "
+                "as is known",
+            ) from error
         except OSError as error:
             raise LocalError(f"{shown}: the state file cannot be opened ({error})") from error
         if read_only and not older_too and version < steps[-1][0]:

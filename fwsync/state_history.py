@@ -245,7 +245,7 @@ class History:
         """
         found: dict[tuple[str, int, int], Event] = {}
         before: dict[str, tuple[int, int]] = {}
-        waiting = own = self._at_or_below(path, last)
+        waiting = self._at_or_below(path, last)
         while waiting and len(before) < _MOST_NAMES:
             came: list[Event] = []
             for event in waiting:
@@ -261,9 +261,10 @@ class History:
                 if moment > before.get(event.other, (-1, -1)):
                     before[event.other] = moment
                     waiting += self._before(event.other, moment)
-        told = sorted(found.values(), key=lambda one: (one.run, one.number))
+        told = sorted(without_echoes(found.values()), key=lambda one: (one.run, one.number))
         shown = told[-last:] if last else told
-        left = self._count(path) - len(own) if last else 0
+        loaded = sum(_is_at_or_below(one.path, path) for one in told)
+        left = self._count(path) - loaded if last else 0
         return Latest(shown, left + len(told) - len(shown))
 
     def paths_of(self, here: RelPath) -> list[RelPath]:
@@ -276,6 +277,28 @@ class History:
             UNION SELECT path FROM conflict WHERE copy_path = :here"""
         others = [RelPath(row[0]) for row in self._db.ask(sql, {"here": here})]
         return [here, *(one for one in others if one != here)]
+
+    def moved_to(self, path: RelPath) -> RelPath | None:
+        """Where a file or folder is now that has left this path under another name; None: not so.
+
+        Only of what was renamed and has had no other fate since.
+        """
+        now, moment = path, (-1, -1)
+        for _ in range(_MOST_NAMES):
+            last = self._at_or_below(now, 1) if now else []
+            if not last or last[0].what != MOVED or (last[0].run, last[0].number) <= moment:
+                break
+            moment, rest = (last[0].run, last[0].number), last[0].path[len(now) :]
+            other = last[0].other or ""
+            if not other.endswith(rest) or other == rest:
+                return None  # one file of a folder went elsewhere by itself
+            now = RelPath(other[: len(other) - len(rest)])
+        is_there = now != path and self._is_agreed(now)
+        return now if is_there else None
+
+    def _is_agreed(self, path: RelPath) -> bool:
+        sql = f"SELECT EXISTS (SELECT 1 FROM base WHERE {_below(path)})"  # noqa: S608 - constants
+        return bool(self._db.ask(sql, {"path": path})[0][0])
 
     def standing(self, path: RelPath) -> Standing | None:
         """What both sides agree on now; None: nothing."""
@@ -299,8 +322,10 @@ class History:
         return self._ask(newest, {"path": path, "last": last or -1})
 
     def _count(self, path: RelPath) -> int:
-        """How many events there are at a path, and below it."""
-        sql = f"SELECT count(*) FROM event WHERE {_below(path)}"  # noqa: S608 - constants
+        """How many events there are at a path, and below it; see :func:`without_echoes`."""
+        to = "to_.path = event.other AND to_.run = event.run AND to_.number = event.number + 1"
+        sql = f"""SELECT count(*) FROM event WHERE {_below(path)} AND NOT (what = '{MOVED}'
+            AND EXISTS (SELECT 1 FROM event to_ WHERE {to} AND {_below(path, "to_.")}))"""  # noqa: S608 - constants
         return int(self._db.ask(sql, {"path": path})[0][0])
 
     def _before(self, path: str, moment: tuple[int, int]) -> list[Event]:
@@ -371,11 +396,27 @@ def _prune_of_one(db: Connection) -> int:
     return gone
 
 
-def _below(path: RelPath) -> str:
+def without_echoes(events: Iterable[Event]) -> list[Event]:
+    """The events, and each rename once: of both names, it is told of the new one."""
+    found = list(events)
+    renames = {(one.path, one.run, one.number) for one in found if one.what == Verb.RENAME}
+    return [
+        one
+        for one in found
+        if one.what != MOVED or (one.other, one.run, one.number + 1) not in renames
+    ]
+
+
+def _below(path: RelPath, table: str = "") -> str:
     """The rows of ``:path`` and of all below it, by the key; of every one if it is empty."""
     if not path:
         return "TRUE"
-    return "(path = :path OR (path > :path || '/' AND path < :path || '0'))"
+    own = f"{table}path"
+    return f"({own} = :path OR ({own} > :path || '/' AND {own} < :path || '0'))"
+
+
+def _is_at_or_below(one: str, path: RelPath) -> bool:
+    return not path or one == path or one.startswith(f"{path}/")
 
 
 def _event(row: Row) -> Event:

@@ -179,7 +179,8 @@ EXIT_CODES = {
         "that were left alone on purpose; or it left something for the next run, as "
         "`--max-transfer` or `--max-duration` was reached; `verify` found a difference; "
         "`plan` says that its run would end so; `apply` left a step that does not hold any more; "
-        "`doctor` found something that a person should know; "
+        "`doctor` found something wrong that a person should know (not what a guard holds and not "
+        "conflicts: these are named by it, and are in the exit code of `status`); "
         "`status` speaks of a last run that was broken off, or did not end with 0, or of conflicts "
         "or problems that wait.",
     ),
@@ -190,7 +191,8 @@ EXIT_CODES = {
     Exit.AUTH: ("key or permission", "There is no API key, it was refused, or it may not do this."),
     Exit.HALTED: (
         "held by a guard",
-        "Deletions and overwrites wait for a person; additions have been made.",
+        "Deletions and overwrites wait for a person; additions have been made. "
+        "`status` ends so as long as they wait.",
     ),
     Exit.UNAVAILABLE: (
         "server unavailable",

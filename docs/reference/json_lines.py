@@ -141,6 +141,7 @@ EXPLAIN = {
     "conflict_copy": "where your bytes of a conflict are",
     "choice": "what was said of a conflict, for the next run: `keep-local`, `keep-remote` or "
     "`keep-both`; empty if nothing was",
+    "moved_to": "of `nowhere`: the path that it was renamed to and has now; empty if there is none",
     "settling_s": "seconds that a `watch` waits at least",
     "counts": "of a folder: files `here`, `there`, `agreed`, `problems`, and by verbs",
     "waiting": "of a folder: how many of these a guard holds, by verbs",
@@ -234,6 +235,7 @@ def json_lines() -> Iterator[str]:  # noqa: PLR0915 - a page, from its top to it
     yield from ("", "```json", lines[0], "```", "")
     yield (
         f"`grade` is one of {', '.join(f'`{one}`' for one in Grade)}.\n"
+        "A `good` one with a `hint` waits for a person: `held` by a guard, or `conflicts`.\n"
         "With `--rebuild`, a `differs` line for each file that is not the same here and there; "
         "then this summary:"
     )
@@ -282,9 +284,9 @@ def _one_path() -> Iterator[str]:
     )
     yield "`kept` says where bytes are that lost their name: `trash RUN` or `version N`."
     yield (
-        "`what` is a verb as above, or `moved` (the file went to `other`), `problem`, `restore` or "
-        "`resolve`; its `summary` says in `agreed`, `size`, `digest`, `version` and `held` what is "
-        "agreed on now."
+        "`what` is a verb as above, or `moved` (the file went to `other`, of which nothing else is "
+        "told), `problem`, `restore` or `resolve`; its `summary` says in `agreed`, `size`, "
+        "`digest`, `version` and `held` what is agreed on now."
     )
     yield (
         "`fwsync conflicts` writes a `conflict` line for each: `path`, `time`, `run`, `command`, "

@@ -117,6 +117,17 @@ def error_for_address(
     return error_for_status(status, what, said, asked_s=asked_s)
 
 
+def not_surely_gone(path: str, level: str) -> NotFound:
+    """For a file that is not found, in a container that is not found either."""
+    error = NotFound(
+        f"{path}: the server does not find it, nor the {level} that it is in",
+        status=404,
+        hint="it is not taken for deleted; the next run lists the project, and sees what is there",
+    )
+    error.retryable = True
+    return error
+
+
 def _text(status: int, what: str, said: str) -> str:
     return f"{what}: {status}" + (f" ({said})" if said else "")
 

@@ -25,6 +25,7 @@ from fwsync.model import Problem, RelPath, RemoteEntry, Unknown
 from fwsync.ports import Features, OpenUpload, Ranged, Sent, ToldSink, Upload
 from fwsync.remotes.chosen import Chosen
 from fwsync.remotes.curated import Curated
+from fwsync.remotes.faults import not_surely_gone
 from fwsync.remotes.flywheel_containers import Containers
 from fwsync.remotes.flywheel_extras import Beside, begin, tell_unseen
 from fwsync.remotes.flywheel_fetch import Fetch, fetching, reading
@@ -345,6 +346,7 @@ class Flywheel:
         except NotFound:
             if await self.look(entry.path) is not None:
                 raise
+            await self.check_gone(entry)
         except Refused as error:
             if error.status == 400 and not reason:
                 error.hint = (
@@ -352,6 +354,14 @@ class Flywheel:
                     "delete_reason (FWSYNC_DELETE_REASON)"
                 )
             raise
+
+    async def check_gone(self, entry: RemoteEntry) -> None:
+        """See :meth:`fwsync.ports.Remote.check_gone`."""
+        address = (PLURAL[entry.container.level], entry.container.id)
+        try:
+            await self.api.json("GET", address, what=entry.path)
+        except NotFound as error:
+            raise not_surely_gone(entry.path, entry.container.level) from error
 
     async def move(self, entry: RemoteEntry, path: RelPath) -> RemoteEntry:
         """See :meth:`fwsync.ports.Movable.move`."""

@@ -32,7 +32,7 @@ from fwsync.remotes.flywheel_wire import (
     item_of,
     label_of,
     mapping_of,
-    nanoseconds_of,
+    modified_of,
     page_of,
     text_of,
 )
@@ -224,7 +224,7 @@ class Analyses:
             ContainerRef(Holder.ANALYSIS, id_),
             label,
             id_,
-            modified_ns=nanoseconds_of(item.get("modified")),
+            modified_ns=modified_of(item.get("modified")),
         )
         return sidecar(sidecars.exported(item), of, about=folder, key=id_)
 

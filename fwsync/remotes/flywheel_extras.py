@@ -20,7 +20,7 @@ from fwsync.remotes.chosen import Chosen
 from fwsync.remotes.flywheel_analyses import Analyses, sidecar
 from fwsync.remotes.flywheel_find import FEATURES
 from fwsync.remotes.flywheel_tree import Container, Tree
-from fwsync.remotes.flywheel_wire import Json, item_of, nanoseconds_of
+from fwsync.remotes.flywheel_wire import Json, item_of, modified_of
 from fwsync.remotes.http import Api, Params
 
 #: Sidecars that are handed on together: at so many, or at so many bytes of them.
@@ -102,7 +102,7 @@ class BesideOne:
         for item in page:
             id_ = str(item.get("_id"))
             texts.append((id_, b"" if is_slim(item) else sidecars.exported(item)))
-            self._modified[id_] = nanoseconds_of(item.get("modified"))
+            self._modified[id_] = modified_of(item.get("modified"))
         await self._wanted.sink.hold(texts)
 
     def saw_file(self, item: Json, entry: RemoteEntry) -> None:

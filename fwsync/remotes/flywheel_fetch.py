@@ -27,7 +27,7 @@ _FOLDERS = {one.value for one in _HOLDERS} | {PLURAL[one] for one in _HOLDERS}
 _SPARE = 64 * 2**20  #: bytes of members nobody asked for that are read past, at most
 _UNREADABLE = ".MISSING"  # behind the name of a file that the server cannot read; core19
 _BOUND = "tickets are bound to the address they were asked from, which must not change"
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)")
 
 
 @asynccontextmanager

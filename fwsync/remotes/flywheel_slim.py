@@ -14,10 +14,10 @@ import msgspec
 from fwsync.digest import from_flywheel_hash
 from fwsync.model import RelPath
 from fwsync.ports import ListedRow
-from fwsync.remotes.flywheel_wire import LEVEL_OF, WireFile, nanoseconds_of
+from fwsync.remotes.flywheel_wire import LARGEST, LEVEL_OF, WireFile, modified_of
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
-_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 
 
 class LiesIn(msgspec.Struct, gc=False):
@@ -38,12 +38,12 @@ class SlimFile(msgspec.Struct, gc=False):
     """A file of a list, without what :func:`fwsync.remotes.flywheel_wire.file_of` does not read."""
 
     name: _Text
-    size: _Size
+    size: _Number
     file_id: _Text
     parent_ref: LiesIn
     parents: Above
     hash: str | None = None
-    version: int | None = None
+    version: _Number | None = None
     modified: str | None = None
     deleted: str | None = None
 
@@ -52,7 +52,7 @@ class SlimPage(msgspec.Struct, gc=False):
     """One page of a list of files."""
 
     results: list[SlimFile]
-    total: int | None = None
+    total: _Number | None = None
 
 
 _PAGE = msgspec.json.Decoder(SlimPage)
@@ -78,7 +78,7 @@ def wire_of(file: SlimFile) -> WireFile:
         file.hash or "",
         file.file_id,
         1 if file.version is None else file.version,
-        nanoseconds_of(file.modified),
+        modified_of(file.modified),
         LEVEL_OF.get(file.parent_ref.type),
         file.parent_ref.id,
         above,
@@ -99,5 +99,5 @@ def row_of(file: SlimFile, path: RelPath, level: str) -> ListedRow:
         file.name,
         file.file_id,
         version,
-        nanoseconds_of(file.modified),
+        modified_of(file.modified),
     )

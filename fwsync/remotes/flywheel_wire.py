@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
+from typing import Final
 
 from fwsync.digest import from_flywheel_hash
 from fwsync.errors import Garbled
@@ -30,6 +31,9 @@ LEVEL_OF = {level.value: level for level in FILE_LEVELS}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+#: The largest number that the state takes. Nothing has that many bytes or versions.
+LARGEST: Final = (1 << 63) - 1
 
 Json = Mapping[str, object]
 
@@ -142,7 +146,8 @@ def file_of(item: Json, what: str) -> WireFile:
         and type(parents) is dict
         and type(parent) is dict
         and name
-        and size >= 0
+        and 0 <= size <= LARGEST
+        and 0 <= version <= LARGEST
         and parent
     ):
         name, size, version, hash_ = _believed(item, what)
@@ -157,7 +162,7 @@ def file_of(item: Json, what: str) -> WireFile:
         hash_,
         _id_of(item),
         version,
-        nanoseconds_of(item.get("modified")),
+        modified_of(item.get("modified")),
         LEVEL_OF.get(kind),
         parent_id,
         parents,
@@ -169,7 +174,7 @@ def _believed(item: Json, what: str) -> tuple[str, int, int, str]:
     """Name, size, version and hash of a file."""
     name = text_of(item, "name", what)
     size = number_of(item, "size", what)
-    if size is None or size < 0:
+    if size is None:
         raise Garbled(f"{what}: {name!r} has no size")
     version = number_of(item, "version", what)
     hash_ = item.get("hash") or ""
@@ -230,11 +235,11 @@ def _id_of(item: Json) -> str:
 
 
 def number_of(item: Json, key: str, what: str) -> int | None:
-    """A whole number, if there is one."""
+    """A whole number that is not negative and that the state can keep, if there is one."""
     value = item.get(key)
-    if value is None or type(value) is int:
+    if value is None or (type(value) is int and 0 <= value <= LARGEST):
         return value
-    raise Garbled(f"{what}: expected a whole number as {key!r}")
+    raise Garbled(f"{what}: expected a whole number from 0 to {LARGEST} as {key!r}")
 
 
 def mapping_of(item: Json, key: str, what: str) -> Json:
@@ -266,3 +271,9 @@ def nanoseconds_of(text: object) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND * 1_000
+
+
+def modified_of(text: object) -> int:
+    """The same of a file; 0 as well for what the state cannot keep, before 1678 or after 2262."""
+    told_ns = nanoseconds_of(text)
+    return told_ns if -LARGEST <= told_ns <= LARGEST else 0

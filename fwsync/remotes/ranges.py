@@ -18,7 +18,7 @@ from fwsync.ports import Ranged
 from fwsync.remotes.flywheel_wire import PLURAL
 from fwsync.remotes.http import Answer, Api, Params
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 #: With it the site may send us on to its object store. Source: SDK 23, CLI 18.5.1, observed.
 _FEATURES: Final = "Safe-Redirect"

@@ -81,7 +81,7 @@ def refuse_others_projects(what: str, who: Who, granted: Sequence[Granted] | Non
 def may_not_write(project: Project, user: str, why: str) -> Forbidden:
     """A key that may not write to a project."""
     return Forbidden(
-        f"{project}: {user} may not write there ({why}); nothing was sent",
+        f"{project}: {user} may not write there ({why})",
         hint="ask an admin of the project for a role that creates containers and uploads files",
     )
 

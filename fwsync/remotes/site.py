@@ -68,4 +68,4 @@ def _largest_upload(answer: Json) -> int | None:
     site = answer.get("site")
     told = site.get("upload_maximum_bytes") if isinstance(site, Mapping) else None
     text = str(told) if isinstance(told, int | str) and not isinstance(told, bool) else ""
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -37,6 +37,8 @@ from tests.contract.meddler import Forward, Meddler, cut
 from tests.fixtures.upload import Text
 from tests.remotes.conftest import Clock
 
+_HOLDER = {"type": "project", "id": "p"}
+
 
 @pytest.fixture
 async def spoilt(meddler: Meddler, sandbox: Sandbox, project: Project) -> AsyncIterator[Flywheel]:
@@ -303,6 +305,11 @@ async def test_a_page_that_fails_for_good_makes_all_unknown(
         web.json_response({"total": 3, "results": [{"name": "f"}]}),
         web.json_response({"total": 3, "results": []}),
         web.json_response([{"name": "f", "size": -1, "_id": "1"}]),
+        web.json_response([{"name": "f", "size": 2**63, "_id": "1", "parent_ref": _HOLDER}]),
+        web.json_response(
+            [{"name": "f", "size": 1, "version": 2**63, "_id": "1", "parent_ref": _HOLDER}]
+        ),
+        web.json_response({"total": -1, "results": []}),
         web.json_response(None),
         web.json_response(7),
     ],
@@ -589,3 +596,24 @@ async def test_a_deletion_whose_answer_was_lost_is_done(spoilt: Flywheel, meddle
     await spoilt.delete(entry)
 
     assert await listed(spoilt) == {}
+
+
+@pytest.mark.parametrize("first", ["DELETE", "GET"])
+async def test_a_file_is_not_gone_because_a_server_finds_nothing_any_more(
+    first: str, spoilt: Flywheel, meddler: Meddler
+) -> None:
+    [entry] = await put(spoilt, text("s/e/a/f"))
+    lost = False
+
+    async def meddle(request: web.Request, _: Forward) -> web.StreamResponse | None:
+        nonlocal lost
+        lost = lost or request.method == first
+        return web.json_response({"message": "no such route"}, status=404) if lost else None
+
+    meddler.meddle = meddle
+    with pytest.raises(NotFound, match="nor the acquisition"):
+        await (spoilt.delete(entry) if first == "DELETE" else spoilt.check_gone(entry))
+
+    meddler.meddle = None
+    assert entry == await spoilt.look(entry.path)
+    await spoilt.check_gone(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from functools import partial
@@ -15,9 +16,9 @@ from blockbuster import BlockBuster
 
 from fwsync import resolving
 from fwsync.errors import UsageError
-from tests.house.house import Desk, Ground, complains, grown, plant, stop_watch, until
+from tests.house.house import Desk, Done, Ground, complains, grown, plant, stop_watch, until
 
-X = "sub-01/ses-01/t1/x.dcm"
+X, Y = "sub-01/ses-01/t1/x.dcm", "sub-01/ses-01/t1/y.dcm"
 SHIM = Path(__file__).parents[1] / "torture" / "shim.py"
 #: What a kill can come before, and find the disk otherwise than after it.
 STEPS = ["write", "fsync", "link", "rename", "replace", "mkdir", "unlink", "renameat2"]
@@ -140,7 +141,7 @@ def test_keep_remote_puts_yours_into_the_trash(
 
     assert 0 == done.code, done
     assert b"theirs, it is" == (torn / X).read_bytes()
-    assert "yours is in the trash: `fwsync restore DIR --run 2" in done.out, done
+    assert f"yours is in the trash: `fwsync restore {torn} --run 2" in done.out, done
     assert b"mine" in everything(torn)
     assert [] == open_ones(desk, torn)
     again = desk.run("conflicts", "keep-remote", torn, "--all")
@@ -451,3 +452,61 @@ def test_a_slip_of_the_command_is_not_taken_for_a_folder(desk: Desk, torn: Path,
     (torn / slip).mkdir()
     assert 1 == desk.run("conflicts", ".", prepare=partial(os.chdir, torn)).code
     assert 0 == desk.run("conflicts", slip, prepare=partial(os.chdir, torn)).code
+
+
+def pasted(desk: Desk, words: str, at: Path) -> Done:
+    """What comes of a command as it was printed, typed in some folder."""
+    there = Desk(at, desk.key, {**desk.env, "HOME": str(desk.home)})
+    return there.run(*shlex.split(words)[1:])
+
+
+@pytest.mark.parametrize("where", ["in the root", "below it", "above it", "elsewhere"])
+def test_what_is_listed_can_be_pasted_wherever_one_stands(
+    desk: Desk, label: str, tmp_path: Path, where: str
+) -> None:
+    root = conflict(desk, label, tmp_path / "a folder")
+    stands = {
+        "in the root": root,
+        "below it": root / "sub-01",
+        "above it": root.parent,
+        "elsewhere": tmp_path,
+    }[where]
+
+    listed = pasted(desk, f"fwsync conflicts {shlex.quote(str(root))}", stands).out.splitlines()
+    file, copy = listed[0].partition("  (since")[0], listed[2].strip()
+    explained = pasted(desk, f"fwsync explain {file} --offline", stands)
+    of_copy = pasted(desk, f"fwsync explain {copy} --offline", stands)
+    done = pasted(desk, f"fwsync conflicts keep-remote {copy}", stands)
+    restore = done.out.split("`")[1]
+
+    assert (0, True) == (explained.code, "conflict" in explained.out), explained
+    assert f"fwsync conflicts keep-local|keep-remote|keep-both {copy}" in of_copy.out, of_copy
+    assert "conflicts: 1 settled" in done.out, done
+    assert f"fwsync restore {shlex.quote(str(root))} --run" in restore
+    assert 0 == pasted(desk, restore, stands).code
+
+
+def test_hints_of_conflicts_name_a_state_that_lies_elsewhere(
+    desk: Desk, torn: Path, tmp_path: Path
+) -> None:
+    state, root = tmp_path / "the state.db", torn
+    shutil.copy(root / ".fwsync/state.db", state)
+
+    listed = desk.run("conflicts", root, "--state", state)
+    refused = desk.run("conflicts", "keep-local", root / "sub-01", "--state", state)
+
+    assert f"keep-local|keep-remote|keep-both PATH --state '{state}'` settles one" in listed.out
+    complains(refused, 2, "--all settles all below it")
+    none = desk.run("conflicts", "keep-local", root / Y, "--state", state)
+    complains(none, 2, f"`fwsync conflicts {root} --state '{state}'` lists those that are")
+
+
+def test_a_copy_that_was_edited_is_reported_with_a_command_that_can_be_pasted(
+    desk: Desk, torn: Path
+) -> None:
+    copy = copy_of(torn)
+    copy.write_bytes(b"edited since")
+
+    said = desk.run("sync", torn).out
+
+    assert f"`fwsync conflicts keep-local {copy}` sends it as x.dcm" in said

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from fwsync.roots import part_name
 from tests.house.house import SOME, Desk, Done, Ground, complains, grown, kill, plant
 
 T1, T2, T3 = sorted(SOME)
@@ -334,3 +337,92 @@ def test_a_doctor_that_is_killed_leaves_a_state_or_the_damaged_one(
 
     assert (0, 3) == (again.code, again.summary["in_step"]), again
     assert record == ground.stored(label)
+
+
+def finding(desk: Desk, root: Path, what: str) -> dict[str, str]:
+    """What a doctor says of one thing, who finds nothing wrong."""
+    done = desk.run("doctor", root, "--json")
+    assert 0 == done.code, done
+    (found,) = (one for one in done.lines if one.get("what") == what)
+    return found
+
+
+def test_of_parts_it_says_which_a_run_goes_on_with(desk: Desk, in_step: Path) -> None:
+    old_ns = time.time_ns() - 15 * 24 * 3600 * 10**9
+    with closing(sqlite3.connect(state_of(in_step))) as db:
+        rows = [("large.nii", time.time_ns()), ("forgotten.nii", old_ns)]
+        db.executemany("INSERT INTO download VALUES (?, 'v', 8388608, '', ?)", rows)
+        db.commit()
+    small = {f".fwsync/parts/{part_name(path)}": b"12" for path in ("small.nii", "forgotten.nii")}
+    plant(in_step, small)
+    anew = finding(desk, in_step, "parts")["message"]
+    plant(in_step, {f".fwsync/parts/{part_name('large.nii')}": b"123"})
+    some = finding(desk, in_step, "parts")["message"]
+    for path in small:
+        (in_step / path).unlink()
+    all_ = finding(desk, in_step, "parts")["message"]
+
+    assert "2 files on their way, 4 B; the next run takes them away, and begins anew" == anew
+    assert (
+        "3 files on their way, 7 B; the next run goes on with 1 of them, takes the others away, "
+        "and begins these anew"
+    ) == some
+    assert "1 file on its way, 3 B; the next run goes on with it" == all_
+
+
+def test_what_a_guard_holds_and_conflicts_are_named_by_the_doctor(
+    desk: Desk, in_step: Path, label: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    desk.run("pull", f"lab/{label}", other)
+    plant(other, {T2: b"theirs"})
+    desk.run("sync", other)
+    plant(in_step, {T2: b"mine"})
+    assert 1 == desk.run("sync", in_step).code
+    for path in (T1, T3):
+        (in_step / path).unlink()
+    assert 4 == desk.run("sync", in_step, "--delete", "--max-delete", "1").code
+
+    held, conflicts = (finding(desk, in_step, what) for what in ("held", "conflicts"))
+    said = desk.run("doctor", in_step)
+    status = desk.run("status", in_step)
+    hints = [one["hint"].split("`")[1] for one in (held, conflicts)]
+    pasted = [desk.run(*shlex.split(one)[1:]) for one in hints]
+
+    assert ("good", "good") == (held["grade"], conflicts["grade"])
+    assert "2 steps" in held["message"], held
+    assert "1 conflict waits for you" == conflicts["message"]
+    assert [f"fwsync status {in_step}", f"fwsync conflicts {in_step}"] == hints
+    assert [4, 1] == [one.code for one in pasted], pasted
+    assert (0, 4) == (said.code, status.code), said
+    assert " note  held" in said.out, said
+    assert "doctor: nothing is wrong; 2 things wait for you" in said.out, said
+
+
+def test_a_state_that_may_not_be_read_is_given_its_rights_back_and_not_made_anew(
+    desk: Desk, in_step: Path
+) -> None:
+    state_of(in_step).chmod(0)
+
+    done = desk.run("doctor", in_step, "--json", as_user=True)
+    status = desk.run("status", in_step, as_user=True)
+
+    (found,) = (one for one in done.lines if one.get("what") == "state")
+    assert (6, "bad") == (done.code, found["grade"]), done
+    assert f"chmod u+rw {state_of(in_step)}" in found["hint"]
+    assert "--rebuild" not in done.out
+    complains(status, 6, "Permission denied", f"chmod u+rw {state_of(in_step)}")
+
+
+def test_of_a_project_that_is_only_read_it_speaks_of_rights_and_of_no_sending(
+    ground: Ground, desk: Desk, in_step: Path, label: str
+) -> None:
+    ground.allow(ground.ask("POST", "/lookup", {"path": ["lab", label]})["_id"], "ro")
+    desk.key = ground.user_key()
+
+    done = desk.run("doctor", in_step, "--json")
+
+    (found,) = (one for one in done.lines if one.get("what") == "project")
+    assert (1, "doubtful") == (done.code, found["grade"]), done
+    assert "may not write there" in found["message"]
+    assert "sent" not in found["message"]

@@ -209,6 +209,30 @@ def test_what_was_said_of_a_conflict_is_told_in_the_words_in_which_it_was_said(
     assert "by the next run: keep-local" in desk.run("explain", agreed / X).out
 
 
+def test_of_a_path_that_was_renamed_it_says_where_that_is_now(
+    desk: Desk, agreed: Path, label: str
+) -> None:
+    for old, new in (("sub-01", "sub 7"), ("sub 7", "sub-08")):
+        (agreed / old).rename(agreed / new)
+        assert 0 == desk.run("sync", agreed).code
+    now = X.replace("sub-01", "sub-08")
+
+    told = explained(desk, agreed / X)
+    said = desk.run("explain", agreed / X).out
+    folder = explained(desk, agreed / "sub-01")
+    between = explained(desk, agreed / "sub 7/ses-01")
+    (agreed / now).unlink()
+    assert 0 == desk.run("sync", agreed, "--delete-up").code
+    gone = explained(desk, agreed / X)
+
+    assert ("nowhere", now) == (told["kind"], told["moved_to"])
+    assert f"renamed to {now}; `fwsync explain {agreed / now}` says more" in said
+    assert "never" not in said
+    assert ("nowhere", "sub-08") == (folder["kind"], folder["moved_to"])
+    assert "sub-08/ses-01" == between["moved_to"]
+    assert ("nowhere", "") == (gone["kind"], gone["moved_to"])
+
+
 def test_it_changes_nothing(desk: Desk, agreed: Path) -> None:
     plant(agreed, {X: b"edited"})
     before = everything(agreed)

@@ -132,6 +132,9 @@ def test_what_a_guard_holds_is_listed_once_with_a_command_that_can_be_pasted(
 
     assert ([1, 0], 51) == ([plain.out.count(gone[n]) for n in (0, 50)], told["held"]), plain
     assert "held deletion" not in plain.out, plain
+    listing = plain.out.partition("more; `")[2].partition("`")[0]
+    listed = desk.run(*shlex.split(listing)[1:])
+    assert (4, 1) == (listed.code, listed.out.count(gone[50])), listing
     assert isinstance(told["hold"], dict)
     assert (51, "Z") == (told["hold"]["waiting"], told["hold"]["since"][-1])
     assert f"consent     {told['consent']}" in plain.out, plain
@@ -329,8 +332,13 @@ def test_a_root_that_is_not_there_is_not_taken_for_an_unknown_one_by_any_command
     for args in (
         ("status", root),
         ("conflicts", root),
+        ("conflicts", "keep-remote", inside),
         ("explain", inside),
         ("history", inside),
+        ("restore", root, "--list"),
+        ("restore", root, "."),
+        ("verify", root),
+        ("cleanup", root),
     ):
         complains(desk.run(*args), 4, "is empty", "mount")
     checked = desk.run("doctor", root)

@@ -74,6 +74,27 @@ def test_a_person_is_told_of_renames_there(
     done = desk.run("sync", copy)
 
     assert "sync: 1 renamed; 7 files here" in done.out, done
+    new, old = (f"sub-0{n}/ses-01/t1/1.dcm" for n in (3, 2))
+    assert [f"renamed there: {new} (was {old})"] == renames_told(done.out)
+
+
+def test_a_person_is_told_of_renames_here_and_of_many_the_first_are_named(
+    ground: Ground, desk: Desk, label: str, tmp_path: Path
+) -> None:
+    files = [f"sub-01/ses-01/t1/{number:02}.dcm" for number in range(12)]
+    root = plant(tmp_path / "many", {path: path.encode() for path in files})
+    assert 0 == desk.run("sync", root, f"lab/{label}").code
+    relabel(ground, label, "sub-01", "sub-09")
+
+    done = desk.run("pull", f"lab/{label}", root)
+
+    here = [f"renamed here: sub-09{path[6:]} (was {path})" for path in files[:10]]
+    assert here == renames_told(done.out), done
+    assert "  … and 2 more; --json lists them all\npull: 12 renamed" in done.out, done
+
+
+def renames_told(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("renamed ")]
 
 
 @pytest.mark.parametrize("deletes", ["--delete-up", None])

@@ -305,6 +305,44 @@ def test_what_could_not_be_listed_deletes_and_replaces_nothing(
     assert (0, 1) == (done.code, done.summary["deleted"]), done
 
 
+def files_with(ground: Ground, site: Site, **fields: object) -> Rule:
+    """The list of files, of which the first says something else."""
+    files = ground.ask("GET", f"/files?limit=1000&filter=parents.project={site.project}")
+    files = files if isinstance(files, list) else files["results"]
+    body = {"total": len(files), "results": [{**files[0], **fields}, *files[1:]]}
+    return rule({"status": 200, "body": body}, method="GET", path="/files")
+
+
+@pytest.mark.parametrize("key", ["size", "version"])
+@pytest.mark.parametrize("number", [2**63, -1, 1.5, True], ids=str)
+def test_a_list_with_a_number_that_is_none_deletes_and_replaces_nothing(
+    ground: Ground, desk: Desk, site: Site, root: Path, key: str, number: object
+) -> None:
+    assert 0 == pull(desk, site, root).code
+    remove(ground, site, "s2", "x.nii")
+
+    with faulty(ground, files_with(ground, site, **{key: number})):
+        done = pull(desk, site, root, "--delete")
+
+    assert (1, 0) == (done.code, done.summary["deleted"]), done
+    assert key in str(problems(done)), done
+    assert "Traceback" not in done.err, done
+    assert TREE == grown(root)
+    done = pull(desk, site, root, "--delete")
+    assert (0, 1) == (done.code, done.summary["deleted"]), done
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+00:00"])
+def test_a_file_of_a_time_that_no_disk_has_comes_down(
+    ground: Ground, desk: Desk, site: Site, root: Path, moment: str
+) -> None:
+    with faulty(ground, files_with(ground, site, modified=moment)):
+        done = pull(desk, site, root)
+
+    assert (0, {}) == (done.code, problems(done)), done
+    assert TREE == grown(root)
+
+
 @pytest.mark.parametrize("path", LISTS[2:])
 def test_f35_a_list_that_is_refused_twice_with_a_page_is_asked_for_again(
     ground: Ground, desk: Desk, site: Site, root: Path, path: str

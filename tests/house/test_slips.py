@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Iterator
@@ -261,3 +262,52 @@ def test_a_root_around_a_root_sends_nothing_of_it(desk: Desk, ground: Ground) ->
     assert 1 == done.code, done
     assert "in: is kept in step by itself" in done.err + done.out, done
     assert ["notes.txt"] == [one.path for one in ground.stored("around")]
+
+
+@pytest.mark.parametrize("name", ["sub 01/ses-1", "sub-[1]/ses-1"])
+def test_a_folder_in_a_root_is_told_the_root_and_how_it_alone_takes_part(
+    desk: Desk, ground: Ground, tmp_path: Path, name: str
+) -> None:
+    label = f"parts of {name[4:6]}"
+    ground.project(label)
+    root = plant(tmp_path / "a root", {f"{name}/T1/x": b"x", "sub-02/ses-1/T1/y": b"y"})
+    assert 0 == desk.run("push", root, f"lab/{label}").code
+    plant(root, {f"{name}/T1/new": b"new", "sub-02/ses-1/T1/new": b"new"})
+
+    refused = desk.run("push", root / name, f"lab/{label}")
+    named, only = refused.err.split("`")[1:4:2]
+    done = desk.run("push", *shlex.split(named), *shlex.split(only), "--json")
+
+    complains(refused, 2, f"inside {root}, which is kept in step already", "must not overlap")
+    assert str(root) == shlex.split(named)[0]
+    assert (0, 1) == (done.code, done.summary["uploaded"]), done
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (("sync", ".", "--json", "--conflict", "foo"), "'foo' is none of keep-both"),
+        (("status", "--json", "--no-such-option"), "--no-such-option"),
+        (("snyc", ".", "--json"), "snyc"),
+        (("sync", "--json"), "DIR"),
+        (("plan", "sync", "--json"), "DIR"),
+        (("conflicts", "keep-loca", "x", "--json"), "keep-loca"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_told_to_a_script_too(
+    desk: Desk, call: tuple[str, ...], says: str
+) -> None:
+    done, plain = desk.run(*call), desk.run(*(word for word in call if word != "--json"))
+
+    (line,) = done.lines
+    assert (2, "error", 2) == (done.code, line["event"], line["exit_code"]), done
+    assert says in line["message"]
+    assert "-h` lists" in line["hint"]
+    assert "Error: " in done.err, done
+    assert (2, "") == (plain.code, plain.out), plain
+
+
+def test_a_project_called_json_is_no_wish_for_lines(desk: Desk) -> None:
+    done = desk.run("sync", "--conflict", "foo", "--", "--json")
+
+    assert (2, "") == (done.code, done.out), done

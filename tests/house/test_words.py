@@ -288,6 +288,7 @@ def test_a_deletion_that_is_held_is_called_so(desk: Desk, label: str, root: Path
 
     assert "deletion held  sub-01/ses-01/t1/1.dcm" in plan.out, plan
     assert "sync: 1 held deletion; 2 files here" in done.out, done
+    assert f"`fwsync verify {root}` lists them" in done.out, done
 
 
 def test_status_tells_of_uploads_that_were_begun(desk: Desk, label: str, root: Path) -> None:
@@ -301,7 +302,7 @@ def test_status_tells_of_uploads_that_were_begun(desk: Desk, label: str, root: P
 
     assert "begun" not in before.out
     assert "waiting     1 begun upload" in done.out, done
-    assert "fwsync cleanup" in done.out
+    assert f"`fwsync cleanup {root}` gives them up" in done.out
     assert 1 == told.lines[0]["uploads"]
 
 
@@ -363,7 +364,7 @@ def test_a_plan_counts_the_bytes_of_a_conflict_that_its_run_fetches(
     assert "the server's gets the name, yours stays beside it" in plan.out, plan
     assert "plan: 1 step, 14 B to move, 1 conflict" in plan.out, plan
     assert "left alone" not in told.out, told
-    assert "left alone  1 file; `fwsync verify` lists what differs" in stuck.out, stuck
+    assert f"left alone  1 file; `fwsync verify {root}` lists what differs" in stuck.out, stuck
     assert f"waiting     1 open conflict; `fwsync conflicts {root}` lists, and settles" in stuck.out
     assert "1 fetched, 1 in conflict, 14 B" in done.out, done
 
@@ -379,6 +380,17 @@ def test_what_is_in_step_has_the_bytes_of_what_is_in_step(
     size = sum(one.stat().st_size for one in left)
     told = desk.run("status", root).out
     assert f"in step     {len(left)} files when last compared, of {size} B" in told, told
+
+
+def test_an_audit_log_in_no_folder_is_a_slip_of_the_call(
+    desk: Desk, label: str, root: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "none" / "log.csv"
+
+    done = desk.run("push", root, f"lab/{label}", "--audit-log", log)
+
+    complains(done, 2, f"there is no folder {log.parent}", "make that folder")
+    assert not (root / ".fwsync").exists()
 
 
 def test_the_audit_log_is_no_file_of_the_folder(

@@ -421,6 +421,11 @@ class CloudRemote:
                 break
         await self._at("deleted", entry.path)
 
+    async def check_gone(self, entry: RemoteEntry) -> None:
+        root = self._cloud.root
+        if entry.container.id not in {box.id for box in (root, *root.all_boxes())}:
+            raise NotFound(f"{entry.path}: neither it nor its container is there", status=404)
+
     async def move(self, entry: RemoteEntry, path: RelPath) -> RemoteEntry:
         await self._at("move", path)
         self._may_write(path)

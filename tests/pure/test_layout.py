@@ -222,7 +222,12 @@ def test_files_may_lie_at_every_level_from_the_project_down(
         (PROJECT, "s/t/u/v/a.txt", "it lies deeper than an acquisition"),
         (GROUP, "a.txt", "files cannot lie above a project"),
         (SITE, "lab/a.txt", "files cannot lie above a project"),
-        (PROJECT, "a%id=5f/a.txt", "it names a twin by its id"),
+        (PROJECT, "a/b.txt%id=5f", "it names a twin by its id"),
+        (
+            PROJECT,
+            "a%id=5f/a.txt",
+            "its folder is a twin's: two containers have that name on the server",
+        ),
         (PROJECT, ".fwsync/state.db", "names that begin with .fwsync are fwsync's own"),
         (PROJECT, "s//a.txt", "'' is no name of a file or folder"),
         (PROJECT, "s/../a.txt", "'..' is no name of a file or folder"),

@@ -10,9 +10,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fwsync.digest import LocalTag
+from fwsync.edits_along import edited_along
 from fwsync.model import Decision, LocalEntry, Mode, RelPath, Verb
 from fwsync.moves import Followed, Move, Spot
-from fwsync.moves_up import Gone, Known, carried_up, edited_along, folded, merged, now_at, pair
+from fwsync.moves_up import Gone, Known, carried_up, folded, merged, now_at, pair
 from fwsync.plan import DeleteLimits, GuardFacts, make_plan
 from fwsync.reconcile import Rules
 from tests.pure.trees import ALL_DELETIONS, base_entry, local_entry, remote_entry
@@ -359,7 +360,12 @@ def sent(path: str) -> Decision:
 
 def along(*decisions: Decision, agreed: int = 2) -> list[tuple[Verb, str]]:
     found = edited_along(
-        decisions, rules=ALL_DELETIONS, agreed_below=lambda folder: agreed if folder == "a" else 1
+        decisions,
+        rules=ALL_DELETIONS,
+        agreed_below=lambda folder: agreed if folder == "a" else 1,
+        elsewhere={},
+        may_get=lambda _path: True,
+        look=lambda paths: dict.fromkeys(paths, Spot()),
     )
 
     assert {one.path for one in found.decisions} <= found.settled

@@ -34,7 +34,9 @@ REGULAR = {
 }
 
 MISSING = object()
-ODD = st.sampled_from([MISSING, None, "", "x", 0, 1, -1, 2**70, 1.0, 1e30, True, [], {}, ["x"]])
+NUMBERS = [0, 1, -1, 2**63 - 1, 2**63, -(2**63) - 1, 2**70, 1.0, 1e30, True]
+MOMENTS = ["9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+14:00", "2262-04-11T23:47:17Z"]
+ODD = st.sampled_from([MISSING, None, "", "x", *NUMBERS, *MOMENTS, [], {}, ["x"]])
 REFS = st.sampled_from(
     [
         {"type": "acquisition", "id": ""},
@@ -97,7 +99,7 @@ def page_with(results: Sequence[object], total: object = MISSING) -> bytes:
     return json.dumps(answer).encode()
 
 
-@given(st.lists(items(), max_size=3), st.sampled_from([None, 0, 3, -1, 1.0, "3", True, MISSING]))
+@given(st.lists(items(), max_size=3), st.sampled_from([None, 3, "3", *NUMBERS, MISSING]))
 def test_what_is_told_of_a_file_does_not_depend_on_how_much_of_it_is_read(
     results: list[dict[str, object]], total: object
 ) -> None:
@@ -156,6 +158,30 @@ def test_a_row_is_what_the_entry_of_the_file_would_be(item: dict[str, object]) -
     wire = file_of(item, "the files")
     assert remote_row(wire.entry(path, ContainerRef(Level.ACQUISITION, wire.parent_id))) == row
     assert remote_row(entry_of(row)) == row
+
+
+@given(items())
+def test_what_is_told_of_a_file_fits_into_the_state(item: dict[str, object]) -> None:
+    try:
+        wire = file_of(item, "the files")
+    except Garbled:
+        return
+
+    assert 0 <= wire.size < 2**63
+    assert 0 <= wire.version < 2**63
+    assert -(2**63) <= wire.modified_ns < 2**63
+
+
+@pytest.mark.parametrize("key", ["size", "version"])
+@pytest.mark.parametrize("number", [2**63, -1, 1.0, True], ids=str)
+def test_a_number_that_is_none_is_named(key: str, number: object) -> None:
+    with pytest.raises(Garbled, match=f"'{key}'"):
+        file_of({**REGULAR, key: number}, "the files")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_time_that_cannot_be_kept_is_none(moment: str) -> None:
+    assert file_of({**REGULAR, "modified": moment}, "the files").modified_ns == 0
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,9 @@ class Shelf:
         self.asked.append(("delete", entry.path, reason))
         del self.listing[entry.path], self.content[entry.path]
 
+    async def check_gone(self, entry: RemoteEntry) -> None:
+        self.asked.append(("check_gone", entry.path))
+
     def tries(self, verb: str, path: str) -> int:
         """How often a file was asked for or sent."""
         return sum(one[0] == verb and path in one[1:] for one in self.asked)

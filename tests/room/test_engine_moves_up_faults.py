@@ -25,7 +25,7 @@ REFUSALS = [
 ]
 
 
-class _Killed(Exception):
+class Killed(Exception):
     """The end of a process, as a test has it."""
 
 
@@ -88,11 +88,11 @@ def nth(number: int, error: Exception) -> Iterator[Exception | None]:
 
 async def until_killed(bench: Bench, mode: Mode) -> None:
     """A run that ends where the trouble is; one that has none gets to its end."""
-    with suppress(_Killed):
+    with suppress(Killed):
         try:
             await bench.cycle(mode)
         except BaseExceptionGroup as several:
-            if several.split(_Killed)[1] is not None:
+            if several.split(Killed)[1] is not None:
                 raise
 
 
@@ -206,7 +206,7 @@ async def test_a_run_that_is_killed_among_renames_is_ended_by_the_next(
     number: int, when: str, change: str, again: Mode, agreed: Bench, server: Ground
 ) -> None:
     CHANGES[change](agreed)
-    killed = nth(number, _Killed())
+    killed = nth(number, Killed())
     trouble = Trouble(before=killed) if when == "before" else Trouble(after=killed)
     bench = frail(agreed, server, trouble)
     expected = grown(agreed.root)
@@ -231,7 +231,7 @@ async def test_folders_that_go_round_do_so_in_the_run_after_one_that_is_killed(
     await agreed.cycle()
     ring = [("s/e/a", "tmp"), ("s/e/c", "s/e/a"), ("s/e/b", "s/e/c"), ("tmp", "s/e/b")]
     rename(agreed.root, *ring)
-    killed = nth(number, _Killed())
+    killed = nth(number, Killed())
     trouble = Trouble(before=killed) if when == "before" else Trouble(after=killed)
     expected = grown(agreed.root)
     await until_killed(frail(agreed, server, trouble), Mode.BOTH)
@@ -260,7 +260,7 @@ async def test_what_was_put_aside_and_then_edited_here_has_its_name_again(
     agreed: Bench, server: Ground
 ) -> None:
     CHANGES["swap"](agreed)
-    bench = frail(agreed, server, Trouble(after=nth(0, _Killed())))
+    bench = frail(agreed, server, Trouble(after=nth(0, Killed())))
     await until_killed(bench, Mode.BOTH)
     plant(agreed.root, {X: b"edited", Y: b"edited, too"})
 

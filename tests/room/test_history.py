@@ -103,9 +103,7 @@ async def test_a_rename_carries_the_history_along(bench: Bench, shelf: Shelf) ->
     plant(bench.root, {X: b"another one"})
     await run(bench)
 
-    assert [("upload", X), ("moved", X), ("rename", Y)] == [
-        (one.what, one.path) for one in await told(bench, Y)
-    ]
+    assert [("upload", X), ("rename", Y)] == [(one.what, one.path) for one in await told(bench, Y)]
     assert ["upload", "moved", "upload"] == await whats(bench, X)
     assert X == (await told(bench, Y))[-1].other
 
@@ -213,4 +211,22 @@ async def test_the_names_of_before_are_counted_as_far_as_the_events_lead(
 
     told = await bench.state.call(lambda state: state.history.latest(Y, 1))
 
-    assert (["rename"], 2) == ([one.what for one in told.events], told.earlier)
+    assert (["rename"], 1) == ([one.what for one in told.events], told.earlier)
+
+
+async def test_a_rename_is_told_once_of_the_folder_that_holds_both_names(
+    bench: Bench, shelf: Shelf
+) -> None:
+    shelf.permute({X: Y})
+    await run(bench)
+
+    all_ = await bench.state.call(lambda state: state.history.latest(RelPath("s"), 0))
+    counts = [await bench.state.call(latest_of_folder, last) for last in (1, 2, 3)]
+
+    assert ["upload", "rename"] == [one.what for one in all_.events]
+    assert [(1, 1), (2, 0), (2, 0)] == counts
+
+
+def latest_of_folder(state: State, last: int) -> tuple[int, int]:
+    told = state.history.latest(RelPath("s"), last)
+    return len(told.events), told.earlier

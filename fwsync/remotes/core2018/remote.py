@@ -35,6 +35,7 @@ from fwsync.remotes.core2018.containers import Containers
 from fwsync.remotes.core2018.listing import Listing
 from fwsync.remotes.core2018.ways import Ways2018
 from fwsync.remotes.core2018.wire import File, Files
+from fwsync.remotes.faults import not_surely_gone
 from fwsync.remotes.flywheel_fetch import Ticket, bulk, fetching, reading, ticket_of
 from fwsync.remotes.flywheel_listing import end_if_silent
 from fwsync.remotes.flywheel_looks import LISTED_FROM
@@ -452,6 +453,15 @@ class Core2018:
         except NotFound:
             if await self.look(entry.path) is not None:  # it would come down as a new file
                 raise
+            await self.check_gone(entry)
+
+    async def check_gone(self, entry: RemoteEntry) -> None:
+        """See :meth:`fwsync.ports.Remote.check_gone`."""
+        address = (PLURAL[entry.container.level], entry.container.id)
+        try:
+            await self._asker.json("GET", address, what=entry.path)
+        except NotFound as error:
+            raise not_surely_gone(entry.path, entry.container.level) from error
 
     def _place(self, path: RelPath) -> Place:
         place = self._containers.tree.place(path)

@@ -17,6 +17,7 @@ from fwsync.remotes.flywheel_wire import (
     Json,
     label_of,
     mapping_of,
+    modified_of,
     nanoseconds_of,
     number_of,
     page_of,
@@ -48,10 +49,10 @@ class File:
         """
         name = text_of(item, "name", what)
         size = number_of(item, "size", what)
-        if size is None or size < 0:
+        if size is None:
             raise Garbled(f"{what}: {name!r} has no size")
         hash_ = text_of(item, "hash", what)
-        modified_ns = nanoseconds_of(item.get("modified"))
+        modified_ns = modified_of(item.get("modified"))
         modified_ns -= modified_ns % _MILLISECOND
         return cls(name, size, hash_, modified_ns, "created" in item, item)
 

@@ -287,6 +287,8 @@ async def test_a_list_that_is_refused_leaves_its_scope_unknown(
         '[{"_id": "1", "label": "a", "files": null}]',
         '[{"_id": "1", "label": "a", "files": [{"name": "f", "size": 1}]}]',
         '[{"_id": "1", "label": "a", "files": [{"name": "f", "size": -1, "hash": "x"}]}]',
+        '[{"_id": "1", "label": "a", "files": [{"name": "f", "size": 9223372036854775808,'
+        ' "hash": "x"}]}]',
         '[{"_id": "1", "label": "a", "files": [{"size": 1, "hash": "x"}]}]',
     ],
 )
