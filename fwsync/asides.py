@@ -30,6 +30,7 @@ from fwsync.errors import (
     Unavailable,
 )
 from fwsync.model import Problem, RelPath, RemoteEntry, Unknown
+from fwsync.moves import folders_of
 from fwsync.ports import Movable
 from fwsync.roots import RESERVED
 from fwsync.state import State, StateThread
@@ -275,16 +276,38 @@ async def _look_after(remote: Movable, to: RelPath) -> RemoteEntry | None:
 async def _bring_home(
     remote: Movable, is_folder: bool, path: RelPath, targets: Sequence[RelPath]
 ) -> bool:
-    """False: none of its paths is free. What is not there any more needs none."""
+    """False: none of its paths is free. What is not there any more needs none.
+
+    Raises:
+        NotFound: it is not there, but neither is what is above it.
+    """
     for target in targets:
         if is_folder:
-            if await remote.move_folder(path, target) or not await remote.has_folder(path):
+            if await remote.move_folder(path, target):
                 return True
+            if not await remote.has_folder(path):
+                return await _is_gone(remote, path)
             continue
         entry = await remote.look(path)
         if entry is None:
-            return True
+            return await _is_gone(remote, path)
         if await remote.look(target) is None:
             await moved(remote, entry, target)
             return True
     return False
+
+
+async def _is_gone(remote: Movable, path: RelPath) -> bool:
+    """What is not found is gone if something above it is found: some servers find nothing at all.
+
+    Raises:
+        NotFound: nothing is.
+    """
+    for folder in (*folders_of(path), ""):
+        if await remote.has_folder(RelPath(folder)):
+            return True
+    raise NotFound(
+        f"{path}: the server does not find it, nor anything above it",
+        status=404,
+        hint="it is looked for again by the next run",
+    )

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
-from fwsync import localfs, packs, scanner
+from fwsync import packs, scanner
+from fwsync.conflicts import copies_now
 from fwsync.errors import FwsyncError
 from fwsync.model import Decision, LocalEntry, Problem, RelPath, Unknown, Verb
 from fwsync.recorder import RECORD_COUNT
@@ -66,11 +67,12 @@ def kept_in_conflict(
         root_fd: the root.
         decisions: of one run.
     """
-    copies = {one.path: one.copy_path for one in state.conflicts()}
-    waiting = {path for path, copy in copies.items() if not localfs.is_free(root_fd, copy)}
+    waiting = {
+        one.path: copy for one in state.conflicts() for copy in copies_now(state, root_fd, one)
+    }
     for decision in decisions:
         if decision.verb is Verb.DELETE_REMOTE and decision.path in waiting:
-            reason = f"gone here, and in conflict: {copies[decision.path]!r} waits; it stays there"
+            reason = f"gone here, and in conflict: {waiting[decision.path]!r} waits; it stays there"
             yield replace(decision, verb=Verb.REPORT, reason=reason)
         else:
             yield decision

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import unicodedata
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from fwsync import localfs, renaming
 from fwsync.errors import FileProblem, SourceChanged
 from fwsync.model import LocalEntry, RelPath, Stamp
 from fwsync.roots import RESERVED
-from fwsync.state import State
+from fwsync.state import OpenConflict, State
 
 #: The file in which the copies of a root are noted, a JSON text a line.
 _COPIES = "copies"
@@ -22,6 +23,10 @@ _NAME_BYTES = 255
 
 #: Names that are tried for a copy: more in one second are a disk that answers with errors.
 _TRIES = 1000
+
+
+#: What a copy's name has more than the file's.
+_MARK = re.compile(r"\.fwsync-conflict-\d{8}T\d{6}Z-[^./]*(?=\.|$)")
 
 
 def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: str) -> RelPath:
@@ -43,17 +48,58 @@ def choose_copy(state: State, root_fd: int, path: RelPath, on_disk: str, host: s
             return copy
     # Beside the file, which need not lie where its path on the server says.
     folder, slash, name = unicodedata.normalize("NFC", on_disk).rpartition("/")
-    for copy in sorted(noted_copies(root_fd)):  # the state that had it on record may be lost
+    noted = noted_copies(root_fd)
+    for copy in sorted(noted):  # the state that had it on record may be lost
         beside = copy.rpartition("/")[0] == folder
         if beside and renaming.are_one_file(root_fd, on_disk, copy):
             return copy
+    # No two copies of a root have one name, wherever they lie: by its name one is found again.
+    names = {_name_of(copy) for copy in noted.union(one.copy_path for one in state.conflicts())}
     at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     for number in range(_TRIES):
         mark = f"fwsync-conflict-{at}-{host}" + (f"-{number}" if number else "")
         copy = RelPath(f"{folder}{slash}{_marked(name, mark)}")
-        if copy not in recorded and localfs.is_free(root_fd, copy):
+        if _name_of(copy) not in names and localfs.is_free(root_fd, copy):
             return copy
     raise FileProblem(f"{path}: no name is free for a copy of it beside it")
+
+
+def copies_now(state: State, root_fd: int, one: OpenConflict) -> list[RelPath]:
+    """Where the copy of a conflict is now: where it was, or where a file of its name was seen."""
+    if not localfs.is_free(root_fd, one.copy_path):
+        return [one.copy_path]
+    named = state.copies.files_named(_name_of(one.copy_path))
+    return [path for path in named if not localfs.is_free(root_fd, path)]
+
+
+def forgotten(state: State, root_fd: int) -> list[tuple[RelPath, RelPath]]:
+    """Copies that lie where they were noted, and that no conflict on record speaks of. Blocks.
+
+    A state that was lost, or made anew, knows of none; the bytes are nowhere else. Where a root
+    has several projects, a copy may be another's.
+
+    Returns:
+        The path that each was in conflict at, by its name, and where it is.
+    """
+    if state.places.active or _remotes_of(root_fd) > 1:
+        return []
+    known = {one.copy_path for one in state.conflicts()}
+    found = []
+    for copy in sorted(noted_copies(root_fd) - known):
+        path = RelPath(_MARK.sub("", copy))
+        is_one = path == copy or renaming.are_one_file(root_fd, path, copy)
+        if not is_one and not localfs.is_free(root_fd, copy):
+            found.append((path, copy))
+    return found
+
+
+def _remotes_of(root_fd: int) -> int:
+    try:
+        file_fd = localfs.open_regular(root_fd, f"{RESERVED}/remotes")
+    except FileProblem:
+        return 0
+    with os.fdopen(file_fd, "rb") as file:
+        return len(file.read().splitlines())
 
 
 def _marked(name: str, mark: str) -> str:
@@ -67,6 +113,10 @@ def _marked(name: str, mark: str) -> str:
         stem, ending = name, f".{mark}"
     room = _NAME_BYTES - len(os.fsencode(ending))
     return os.fsencode(stem)[:room].decode("utf-8", "ignore") + ending
+
+
+def _name_of(copy: RelPath) -> str:
+    return copy.rpartition("/")[2]
 
 
 def note_copy(root_fd: int, copy: RelPath) -> None:
@@ -97,7 +147,10 @@ def _note(root_fd: int, copy: RelPath, told: object) -> None:
 
 def release_copy(root_fd: int, copy: RelPath) -> None:
     """Write down that a copy is the user's own file from now on: it goes up. Blocks."""
-    _note(root_fd, copy, {"released": copy})
+    # Under whichever path it was noted: it goes along with its folder.
+    noted = {one for one in noted_copies(root_fd) if _name_of(one) == _name_of(copy)}
+    for one in sorted(noted | {copy}):
+        _note(root_fd, one, {"released": one})
 
 
 def noted_copies(root_fd: int) -> frozenset[RelPath]:

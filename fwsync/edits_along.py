@@ -14,9 +14,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fwsync.destinations import merged
 from fwsync.model import BaseEntry, Decision, Delta, LocalEntry, Mode, RelPath, RemoteEntry, Verb
 from fwsync.moves import Followed, Move, Spot
-from fwsync.moves_up import folded, folders_moved, merged, now_at
+from fwsync.moves_up import folded, folders_moved, now_at
 from fwsync.reconcile import Rules, judge, remote_delta
 
 

@@ -161,7 +161,8 @@ class Engine:
             report = await self.carry_out(view)
             await self._mark_server(view)
             await self._describe(report)
-            await self._state.call(resolutions.go_along, self._root_fd, self._followed(view.plan))
+            renamed = resolutions.renamed(view.plan.carry_out, self._executor.moved.now)
+            await self._state.call(resolutions.go_along, self._root_fd, renamed)
             edited = await self._state.call(
                 lambda state: resolutions.close_gone(state, self._root_fd, is_held=bool(held.held))
             )
@@ -175,16 +176,6 @@ class Engine:
             self._acting = False
         report.seconds = time.monotonic() - started
         return report
-
-    def _followed(self, plan: Plan) -> dict[RelPath, RelPath]:
-        """The files that were renamed here as they were on the server: old paths and new ones."""
-        return {
-            one.base.path: one.path
-            for one in plan.carry_out
-            if one.verb is Verb.RENAME
-            and one.base is not None
-            and one.path in self._executor.moved.now
-        }
 
     async def _finish_packs(self) -> None:
         """Put in place what the cycle before had begun to, as where the disk was full."""
@@ -487,7 +478,7 @@ class Engine:
                 state,
                 rules,
                 unknown=(local, remote),
-                in_scope=in_scope,
+                in_scope=lambda path: in_scope(path) and self._has_place(path),
                 selects=self._policy.reach is not None,
                 waits=self._waits,
             )
@@ -539,6 +530,10 @@ class Engine:
             yield decision
         if self._placer is not None:
             problems += self._placer.end_plan(state)
+
+    def _has_place(self, path: RelPath) -> bool:
+        """Has the layout one for it? Where there are rules, they say so later."""
+        return self._placer is not None or not isinstance(self._layout.address_of(path), Unmappable)
 
     def _without_loss(self, state: State, decision: Decision) -> Decision:
         """A pack that has fewer files here goes up only where deletions may.

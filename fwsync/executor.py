@@ -43,7 +43,7 @@ from fwsync.model import (
     Verb,
 )
 from fwsync.moving import Moved, Mover
-from fwsync.moving_up import CarriedUp, MoverUp, nothing_begun
+from fwsync.moving_up import CarriedUp, MoverUp, nothing_renamed
 from fwsync.pieces import forget_stale
 from fwsync.plan import DeleteLimits, Plan
 from fwsync.ports import Movable, Remote, RemoteReader
@@ -300,8 +300,8 @@ class Executor:
         # What was renamed here as well is as it is since then; or it was not, and stays there.
         steps = [] if self.stopping else self.moved.transfers(plan.carry_out)
         if not any(one.verb is Verb.RENAME_REMOTE for one in steps):
-            if not self.stopping and not plan.waiting:
-                await nothing_begun(self._state, self._asides)
+            if not self.stopping and not plan.waiting and self._policy.reach is None:
+                await nothing_renamed(self._state, self._asides)
             return CarriedUp()
         assert isinstance(self._writer, Movable), "a rename there without a way to make it"
         await in_thread(self._check_root)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fwsync.asides import begun_by_us
+from fwsync.destinations import Known
 from fwsync.edits_along import edited_along
 from fwsync.model import Decision, Mode, RelPath, Unknown, Verb
 from fwsync.moves import Followed
-from fwsync.moves_up import Gone, Known, carried_up
+from fwsync.moves_up import Gone, carried_up
 from fwsync.reconcile import Rules, Scopes
 from fwsync.state import State
 

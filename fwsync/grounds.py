@@ -247,7 +247,8 @@ async def _check_target(door: Door, folder: Path, settings: Settings, target: st
     if target is not None or settings.layout is not None:  # else the root has to know its project
         await in_thread(known_roots.check_alone, folder, environment())
     if target is not None and settings.create_project:
-        await scopes.check_not_relabelled(door, folder / roots.RESERVED / "remotes", target)
+        remotes = whereabouts.remotes_file(folder, settings.state)
+        await scopes.check_not_relabelled(door, remotes, target)
 
 
 def _check_known(folder: Path, mode: Mode) -> None:

@@ -102,7 +102,7 @@ def check_alone(folder: Path, env: Mapping[str, str]) -> None:
     Raises:
         UsageError: with the folders below it; nothing was made.
     """
-    at = _named(folder)
+    at = folder.resolve()  # a link to it is no other folder
     records = record_file(at, env)
     if records is None or root_id(at) is not None:
         return

@@ -12,9 +12,10 @@ Nothing here acts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from fwsync.destinations import Known, assigned, choices
 from fwsync.digest import LocalTag
 from fwsync.model import (
     Decision,
@@ -35,18 +36,6 @@ class Gone:
     path: RelPath
     etag: LocalTag  #: of the bytes that were agreed on
     inode: tuple[int, int] | None = None  #: device and inode that it had; None: not known
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of some paths."""
-
-    spots: Mapping[RelPath, Spot]
-    #: Of those that a file is to get, the server's files that are where a folder must be, or the
-    #: other way round; they must move as well.
-    in_way: Mapping[RelPath, Collection[RelPath]] = field(default_factory=dict)
-    #: Agreed files that are here where they were, and go back there on the server in the same run.
-    leaving: Set[RelPath] = frozenset()
 
 
 def pair(gone: Iterable[Gone], come: Iterable[LocalEntry]) -> list[Move]:
@@ -157,38 +146,47 @@ def carried_up(
         look: gives what is known of other paths, as of those that neither side has.
     """
     spots = known.spots
+
+    def may_get(path: RelPath) -> bool:
+        return is_seen(path) and in_scope(path) and not blocked(path)
+
     usable = [one for one in gone if is_seen(one.path) and in_scope(one.path)]
     usable = [one for one in usable if _may_follow(one.path, spots, elsewhere)]
-    arrived = [
-        entry
-        for path in come
-        if (entry := spots[path].local) is not None
-        and is_seen(path)
-        and in_scope(path)
-        and not blocked(path)
-    ]
-    moves = _possible(pair(usable, arrived), spots, elsewhere, known.in_way, known.leaving)
-    wanted = {} if rules.mode is Mode.UP else _of_neither(moves, spots, elsewhere)
-    wanted = {
-        move: to for move, to in wanted.items() if is_seen(to) and in_scope(to) and not blocked(to)
-    }
-    both = _free(wanted, look(wanted.values()) if wanted else Known({}), elsewhere)
-    left = {
-        move.old
-        for move in moves
-        if move.old not in elsewhere and spots[move.old].remote is not None
-    }
+    arrived = [entry for path in come if (entry := spots[path].local) is not None and may_get(path)]
+    moves = pair(usable, arrived)
+    ways = {move: choices(move, spots, elsewhere.get(move.old), rules, begun) for move in moves}
+    others = {path for paths in ways.values() for path in paths} | set(elsewhere.values())
+    known = _together(known, look(others) if others else Known({}))
+    for move in moves:
+        own = (move.new, elsewhere.get(move.old))
+        ways[move] = [one for one in ways[move] if one in own or may_get(one)]
+    finals = assigned(ways, known, elsewhere)
     decisions: list[Decision] = []
     settled: set[RelPath] = set()
     for move in moves:
-        if move in both and not _half_way(move, spots, elsewhere[move.old], begun):
-            found = list(_renamed_on_both(move, spots, elsewhere[move.old], both[move]))
+        there = elsewhere.get(move.old)
+        if move in finals:
+            found = list(_decisions(move, known.spots, there, finals[move], rules))
+        elif rules.mode is Mode.UP and there is not None and not ways[move]:
+            found = [_left_there(move, spots, there)]
         else:
-            found = list(_decisions(move, spots, elsewhere.get(move.old), rules, begun, left))
-        if found:
-            decisions += found
-            settled |= {move.old, move.new, elsewhere.get(move.old, move.old)}
+            continue
+        decisions += found
+        settled |= {move.old, move.new, there or move.old}
     return Followed(tuple(decisions), frozenset(settled))
+
+
+def _together(one: Known, more: Known) -> Known:
+    return Known(
+        {**more.spots, **one.spots}, {**more.in_way, **one.in_way}, one.leaving | more.leaving
+    )
+
+
+def _left_there(move: Move, spots: Mapping[RelPath, Spot], there: RelPath) -> Decision:
+    """A run that only goes up leaves what is here as it is."""
+    reason = f"moved here, and {there!r} on the server now; it is left as it is"
+    spot, base = spots[move.new], spots[move.old].base
+    return Decision(Verb.REPORT, move.new, spot.local, None, base, reason)
 
 
 def _may_follow(
@@ -205,188 +203,39 @@ def _may_follow(
     return remote_delta(spot.remote, spot.base) is Delta.SAME
 
 
-def _possible(
-    moves: Sequence[Move],
-    spots: Mapping[RelPath, Spot],
-    elsewhere: Mapping[RelPath, RelPath],
-    in_way: Mapping[RelPath, Collection[RelPath]],
-    others: Set[RelPath],
-) -> list[Move]:
-    """Without those whose new place is not left by another, or whose old one is in use again.
-
-    A file that was put in another's place is an edit of that one, unless the other has moved.
-    What `others` have on the server leaves, too.
-    """
-    #: What was agreed on at which path is where on the server: by where it is.
-    owner = {new: old for old, new in elsewhere.items()}
-    kept = {move.new: move for move in moves}
-    while True:
-        leaving = {move.old for move in kept.values()}
-        going = leaving | others
-        bad = [
-            new
-            for new, move in kept.items()
-            if (spots[new].base is not None and new not in leaving)
-            or (spots[new].remote is not None and owner.get(new, new) not in going)
-            or (spots[move.old].local is not None and move.old not in kept)
-            or any(owner.get(one, one) not in going for one in in_way.get(new, ()))
-        ]
-        if not bad:
-            return sorted(kept.values(), key=lambda move: move.old)
-        for new in bad:
-            del kept[new]
-
-
-def _of_neither(
-    moves: Sequence[Move],
-    spots: Mapping[RelPath, Spot],
-    elsewhere: Mapping[RelPath, RelPath],
-) -> dict[Move, RelPath]:
-    """The paths that neither side has: for files that have moved on both, each in its own way."""
-    found = {}
-    for move in moves:
-        there = elsewhere.get(move.old, move.old)
-        path = RelPath(merged(move.old, move.new, there))
-        base, remote = spots[move.old].base, spots[there].remote
-        is_same = remote is not None and remote_delta(remote, base) is Delta.SAME
-        if is_same and path not in (move.new, there):
-            found[move] = path
-    return found
-
-
-def _free(
-    wanted: Mapping[Move, RelPath],
-    known: Known,
-    elsewhere: Mapping[RelPath, RelPath],
-) -> dict[Move, RelPath]:
-    """Those of such paths that nothing has, or only files that get such a path themselves."""
-    kept, spots = dict(wanted), known.spots
-    while True:
-        here = {move.new for move in kept}
-        there = {elsewhere[move.old] for move in kept}
-        agreed = {move.old for move in kept}
-        times = Counter(kept.values())
-        bad = [
-            move
-            for move, to in kept.items()
-            if times[to] > 1
-            or (spots[to].local is not None and to not in here)
-            or (spots[to].remote is not None and to not in there)
-            or (spots[to].base is not None and to not in agreed)
-            or not there.issuperset(known.in_way.get(to, ()))
-        ]
-        if not bad:
-            return kept
-        for move in bad:
-            del kept[move]
-
-
-def _is_free(spot: Spot) -> bool:
-    return spot.base is None and spot.remote is None
-
-
 def _decisions(
     move: Move,
     spots: Mapping[RelPath, Spot],
     there: RelPath | None,
+    to: RelPath,
     rules: Rules,
-    begun: Mapping[str, str],
-    left: Collection[RelPath],
 ) -> Iterator[Decision]:
-    old, local = spots[move.old], spots[move.new].local
-    base = old.base
+    now = move.old if there is None else there
+    base, local, remote = spots[move.old].base, spots[move.new].local, spots[now].remote
     assert base is not None, f"{move.old}: moved here, but never agreed on"
     assert local is not None, f"{move.new}: moved here, but not there"
     happened = f"moved here, from {move.old!r}"
-    if there is not None and (half_way := _half_way(move, spots, there, begun)):
-        yield half_way
-    elif there is not None:
-        yield from _moved_on_both(move, spots, there, rules, left)
-    elif old.remote is not None:
-        yield Decision(Verb.RENAME_REMOTE, move.new, local, old.remote, base, happened)
-    elif _is_free(spots[move.new]):
+    if there is not None:
+        happened = f"moved here, to {move.new!r}, and on the server, to {there!r}"
+    if remote is None:
         happened = f"{happened}; was deleted on the server"
-        yield Decision(Verb.RENAME_REMOTE, move.new, local, None, base, happened)
-        decision = judge(move.new, local, None, replace(base, path=move.new), rules)
+        yield Decision(Verb.RENAME_REMOTE, to, local, None, base, happened)
+        decision = judge(to, local, None, replace(base, path=to), rules)
         if decision.verb is Verb.DELETE_LOCAL:
             yield decision
-
-
-def _half_way(
-    move: Move, spots: Mapping[RelPath, Spot], there: RelPath, begun: Mapping[str, str]
-) -> Decision | None:
-    """The rest of a move of our own: its folder has moved, and nobody else has moved the file."""
-    base, local, remote = spots[move.old].base, spots[move.new].local, spots[there].remote
-    if base is None or remote is None or there == move.new:
-        return None
-    # Where it was to go then is not asked for: it may have moved on here since.
-    if remote.file_id not in begun or remote_delta(remote, base) is not Delta.SAME:
-        return None
-    happened = f"moved here, from {move.old!r}, and half-way on the server"
-    return Decision(Verb.RENAME_REMOTE, move.new, local, remote, base, happened)
-
-
-def _moved_on_both(
-    move: Move,
-    spots: Mapping[RelPath, Spot],
-    there: RelPath,
-    rules: Rules,
-    left: Collection[RelPath],
-) -> Iterator[Decision]:
-    """Each side's part of the path counts; where both changed one part, the server's name does.
-
-    So it does where a path that neither side has cannot be had. A run that only goes up leaves
-    what is here as it is then. Paths that are `left` by other files of the same run can be had.
-    """
-    base, local, spot = spots[move.old].base, spots[move.new].local, spots[there]
-    assert base is not None, f"{move.old}: moved here, but never agreed on"
-    assert local is not None, f"{move.new}: moved here, but not there"
-    assert spot.remote is not None, f"{there}: moved there, but not there"
-    happened = f"moved here, to {move.new!r}, and on the server, to {there!r}"
-    if there != move.new and merged(move.old, move.new, there) == move.new:
-        is_free = _is_free(spots[move.new]) or move.new in left
-        if is_free and remote_delta(spot.remote, base) is Delta.SAME:
-            yield Decision(Verb.RENAME_REMOTE, move.new, local, spot.remote, base, happened)
-        return
-    if there != move.new and rules.mode is Mode.UP:
-        reason = f"moved here, and {there!r} on the server now; it is left as it is"
-        yield Decision(Verb.REPORT, move.new, local, None, base, reason)
-        return
-    if there != move.new and (spot.local is not None or spot.base is not None):
-        return
-    yield Decision(Verb.RENAME, there, local, spot.remote, base, happened)
-    if remote_delta(spot.remote, base) is not Delta.SAME:
-        agreed = replace(base, path=there, held="")
-        decision = judge(there, replace(local, path=there), spot.remote, agreed, rules)
-        if decision.verb is Verb.DOWNLOAD:
-            yield decision
-
-
-def _renamed_on_both(
-    move: Move, spots: Mapping[RelPath, Spot], there: RelPath, to: RelPath
-) -> Iterator[Decision]:
-    """The file gets a path that neither side has: here first, where nothing is agreed on yet.
-
-    A run that ends in between leaves a file that moved here, to a path that the server is to have.
-    """
-    base, local, remote = spots[move.old].base, spots[move.new].local, spots[there].remote
-    assert local is not None, f"{move.new}: moved here, but not there"
-    happened = f"moved here, to {move.new!r}, and on the server, to {there!r}"
-    yield Decision(Verb.RENAME, to, local, reason=happened)
-    yield Decision(Verb.RENAME_REMOTE, to, replace(local, path=to), remote, base, happened)
-
-
-def merged(base: str, here: str, there: str) -> str:
-    """A path that both sides have changed: each part as the side has it that changed it.
-
-    The server's, where both did, and where they do not have the same number of parts.
-    """
-    parts = base.split("/"), here.split("/"), there.split("/")
-    if len({len(one) for one in parts}) > 1:
-        return there
-    return "/".join(
-        mine if theirs == was else theirs for was, mine, theirs in zip(*parts, strict=True)
-    )
+    elif to == now:
+        yield Decision(Verb.RENAME, to, local, remote, base, happened)
+        if remote_delta(remote, base) is not Delta.SAME:
+            agreed = replace(base, path=to, held="")
+            decision = judge(to, replace(local, path=to), remote, agreed, rules)
+            if decision.verb is Verb.DOWNLOAD:
+                yield decision
+    else:
+        # Here first, where nothing is agreed on yet. A run that ends in between leaves a file
+        # that moved here, to a path that the server is to have.
+        if to != move.new:
+            yield Decision(Verb.RENAME, to, local, reason=happened)
+        yield Decision(Verb.RENAME_REMOTE, to, replace(local, path=to), remote, base, happened)
 
 
 # -------------------------------------------------------------------------- whole folders

@@ -21,6 +21,7 @@ from fwsync.asides import (
     DOES_NOT,
     Asides,
     aside_name,
+    begun_by_us,
     finish_moves,
     moved,
 )
@@ -32,6 +33,7 @@ from fwsync.ports import Movable
 from fwsync.reconcile import Rules, judge
 from fwsync.state import State, StateThread
 from fwsync.threads import workers
+from fwsync.turned_back import begun_moves
 
 #: Files that are moved side by side.
 _WORKERS: Final = 8
@@ -417,6 +419,20 @@ class MoverUp:
             elif decision.verb is not Verb.NOTHING:
                 self.carried.instead.append(decision)
         return outcomes
+
+
+async def nothing_renamed(state: StateThread, asides: Asides) -> None:
+    """The same of a run that has renamed nothing there: a plan may leave out what is half-way."""
+    if not await state.call(_is_half_way):
+        await nothing_begun(state, asides)
+
+
+def _is_half_way(state: State) -> bool:
+    begun = begun_by_us(state)
+    if not (begun.in_two or begun.folders or begun.files):
+        return False  # as nearly always: nothing is asked for
+    found = state.moves.find()
+    return bool(begun_moves(found, state.moves.spots(found), begun))
 
 
 async def nothing_begun(state: StateThread, asides: Asides) -> None:

@@ -469,7 +469,7 @@ class Movable(Remote, Protocol):
         ...
 
     async def has_folder(self, path: RelPath) -> bool:
-        """Is there a container that this is the folder of?
+        """Is there a container that this is the folder of, by a direct question?
 
         Raises:
             RemoteError: the question was not answered.

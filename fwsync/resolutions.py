@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from fwsync import conflicts, localfs, renaming, trash
 from fwsync.digest import ContentHasher, Digest
 from fwsync.errors import FileProblem, FwsyncError
 from fwsync.held_state import root_as_kept
-from fwsync.model import Problem, RelPath, Stamp
+from fwsync.model import Decision, Problem, RelPath, Stamp, Verb
 from fwsync.renaming import Arrival, Relocation
 from fwsync.roots import RESERVED
 from fwsync.state import OpenConflict, State
@@ -79,24 +79,40 @@ def finish_begun(state: State, root_fd: int) -> None:
 def close_gone(state: State, root_fd: int, *, is_held: bool = False) -> list[Problem]:
     """After a run: close the conflicts whose copy a person has removed or used (S34, S35).
 
-    A copy that has moved with its folder is followed. While a guard does not believe what is
-    gone, none is closed.
+    A copy that has moved with its folder is followed, and one that the state has forgotten is in
+    conflict again. While a guard does not believe what is gone, none is closed.
 
     Returns:
         The copies that a person has edited: they are sent by nobody, and that should be known.
     """
+    for path, copy in conflicts.forgotten(state, root_fd):
+        state.copies.open_again(path, copy)
     edited = []
     for one in state.conflicts():
         if not localfs.is_free(root_fd, one.copy_path):
             if _is_edited(root_fd, one):
                 edited.append(_told_edited(state, one))
             continue
-        moved = [copy for copy in _elsewhere(state, one) if not localfs.is_free(root_fd, copy)]
+        moved = conflicts.copies_now(state, root_fd, one)
         if len(moved) == 1:
             state.copies.follow(one.id, _moved_with(root_fd, one, moved[0]), moved[0])
         elif not moved and not is_held:
             state.copies.close(one.id, "its copy is gone")
     return edited
+
+
+def renamed(decisions: Sequence[Decision], arrived: Collection[RelPath]) -> dict[RelPath, RelPath]:
+    """The files that were renamed here: the paths that they were agreed on at, and the new ones.
+
+    Args:
+        decisions: of the run.
+        arrived: the new paths of those that have been renamed.
+    """
+    there = {one.path: one.base for one in decisions if one.verb is Verb.RENAME_REMOTE}
+    renames = [one for one in decisions if one.verb is Verb.RENAME and one.path in arrived]
+    # Renamed on both sides: what was agreed on is told with the rename there.
+    bases = [(one.base or there.get(one.path), one.path) for one in renames]
+    return {base.path: path for base, path in bases if base is not None}
 
 
 def go_along(state: State, root_fd: int, moved: Mapping[RelPath, RelPath]) -> None:
@@ -122,12 +138,29 @@ def go_along(state: State, root_fd: int, moved: Mapping[RelPath, RelPath]) -> No
 # ----------------------------------------------------------------------------- the three ways
 
 
+def _check_gone(state: State, root_fd: int, one: OpenConflict) -> None:
+    """A copy that is not where it was is gone; unless its whole folder may have moved.
+
+    Raises:
+        FileProblem: a run has to look first.
+    """
+    folder = one.copy_path.rpartition("/")[0]
+    is_there = not folder or not localfs.is_free(root_fd, folder)
+    if not is_there or conflicts.copies_now(state, root_fd, one):
+        raise FileProblem(
+            f"{one.path}: its copy is not where it was",
+            hint="run `fwsync sync` first: it follows a copy that has moved, and closes a conflict "
+            "whose copy is gone",
+        )
+
+
 def _settle(state: State, root_fd: int, one: OpenConflict, how: str, name: str) -> Settled:
     here, folder = state.copies.lies_at(one.path), _trash_of_now()
     if one.taking_back is not None and _is_back(root_fd, one, here):
         return _end_taking_back(state, root_fd, one, here, folder, asked=how)
     copy = localfs.look(root_fd, one.copy_path)
     if copy is None:
+        _check_gone(state, root_fd, one)
         state.copies.close(one.id, f"{how}; its copy is gone")
         said = "its copy is gone already, and the server's version stays; closed"
         return Settled(one.path, how, said)
@@ -328,12 +361,6 @@ def _restore(state: State, run: str) -> str:
     root = root_as_kept(state)
     folder = "DIR" if root is None else str(root)
     return shlex.join(["fwsync", "restore", folder, "--run", run])
-
-
-def _elsewhere(state: State, one: OpenConflict) -> list[RelPath]:
-    """Where a file of the copy's name is now, as the last scan saw it."""
-    name = one.copy_path.rpartition("/")[2]
-    return [path for path in state.copies.files_named(name) if path != one.copy_path]
 
 
 def _moved_with(root_fd: int, one: OpenConflict, copy: RelPath) -> RelPath:

@@ -89,21 +89,23 @@ async def check_not_relabelled(door: Door, remotes: Path, target: str) -> None:
     Raises:
         UsageError: it would be made, and all files sent once more.
     """
+    name = target.strip().removeprefix("fw://").strip("/")
     for one in whereabouts.known_remotes(remotes):
         at, _, id_ = one.key.rpartition(" ")
-        if one.gone or one.name != target.strip() or at != str(door.api.url.origin()):
+        is_meant = not one.gone and name in (one.name, *one.former)
+        if not is_meant or at != str(door.api.url.origin()):
             continue
         site = await door.open()
         with contextlib.suppress(Forbidden):  # not ours to see: nothing is known
             project = await site.project_by_id(id_)
-            if project is None or str(project) == one.name:
+            if project is None or str(project) == name:
                 continue
-            now = await site.resolve_project(one.name, create_project=True, pretend=True)
+            now = await site.resolve_project(name, create_project=True, pretend=True)
             if not now.id:
                 raise UsageError(
-                    f"{one.name}: is called {project} on the server now; a new project of its old "
+                    f"{name}: is called {project} on the server now; a new project of its old "
                     "name would get all files once more",
-                    hint=f"name it {project}; or use another folder for a new {one.name}",
+                    hint=f"name it {project}; or use another folder for a new {name}",
                 )
 
 

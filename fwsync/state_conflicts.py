@@ -53,6 +53,13 @@ class Copies:
                 event = Event(path, 0, 0, self._now_ns(), RESOLVE, other=copy, kept=kept)
                 self._history.add(db, replace(event, reason=how or None))
 
+    def open_again(self, path: RelPath, copy: RelPath) -> None:
+        """A copy is there that no conflict on record speaks of: it waits for a person again."""
+        sql = """INSERT INTO conflict (path, copy_path, at_ns) VALUES (?, ?, ?)
+            ON CONFLICT (copy_path) DO UPDATE SET (path, taking_back, closed_at_ns) =
+            (excluded.path, NULL, NULL)"""
+        self._db.ask(sql, (path, copy, self._now_ns()))
+
     def begin_taking_back(self, conflict: int, which: str) -> None:
         """A conflict's copy is about to take its path back; durable when this returns."""
         sql = "UPDATE conflict SET taking_back = ? WHERE id = ?"

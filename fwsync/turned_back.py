@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fwsync.model import BaseEntry, Decision, Delta, LocalEntry, RelPath, Verb
 from fwsync.moves import Followed, Move, Spot
 from fwsync.moves_up import now_at
-from fwsync.reconcile import Rules, judge, local_delta, remote_delta
+from fwsync.reconcile import Rules, judge, local_delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def begun_moves(
     """
     found = {}
     for move in moves:
-        base, remote = spots[move.old].base, spots[move.new].remote
-        if base is None or remote is None or remote_delta(remote, base) is not Delta.SAME:
+        remote = spots[move.new].remote
+        if spots[move.old].base is None or remote is None:
             continue
         to = begun.in_two.get(remote.file_id)
         if to is not None:
@@ -128,7 +128,7 @@ def _followed(moves: Collection[Move], spots: Mapping[RelPath, Spot], rules: Rul
 def _decisions(
     move: Move, local: LocalEntry, spots: Mapping[RelPath, Spot], rules: Rules
 ) -> Iterator[Decision]:
-    """Its path on the server first, and then what was edited here."""
+    """Its path on the server first, and then what was edited on either side."""
     base, remote = spots[move.old].base, spots[move.new].remote
     assert base is not None, f"{move.old}: back, but never agreed on"
     assert remote is not None, f"{move.new}: back, but not there"

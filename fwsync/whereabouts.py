@@ -79,7 +79,7 @@ def locate(
     if state_option is not None:
         state_file = Path(os.path.realpath(state_option))
         name = state_file.name
-        remotes = home / f"{name}.remotes"
+        remotes = remotes_file(root, state_option)
     else:
         remotes = names / (f"{prefix}.remotes" if prefix else "remotes")
         name = _state_name(remotes, remote_key, prefix or "state")
@@ -312,6 +312,7 @@ class KnownRemote:
     key: str  #: what never changes for it
     name: str  #: for people: group/project
     gone: bool = False  #: it is there no more, and another one bears its name
+    former: tuple[str, ...] = ()  #: names that it had here, and that it was given another for
 
     def answers_to(self, text: str) -> bool:
         """True if it may be meant by a name, or by ``<id:…>``, the end of its key."""
@@ -325,11 +326,30 @@ def known_remotes(remotes: Path) -> list[KnownRemote]:
         lines = remotes.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    parts = [line.split("\t") for line in lines if "\t" in line]
-    return [
-        KnownRemote(one[0], one[1], one[2] if len(one) > 2 else one[1], one[3:] == ["gone"])
-        for one in parts
-    ]
+    return [_read(line.split("\t")) for line in lines if "\t" in line]
+
+
+#: Before a former name, in the line of a remote.
+_WAS = "was "
+
+
+def _read(parts: list[str]) -> KnownRemote:
+    name, more = parts[2] if len(parts) > 2 else parts[1], parts[3:]
+    former = tuple(one.removeprefix(_WAS) for one in more if one.startswith(_WAS))
+    return KnownRemote(parts[0], parts[1], name, "gone" in more, former)
+
+
+def _line(one: KnownRemote) -> str:
+    more = [*(["gone"] if one.gone else []), *(f"{_WAS}{name}" for name in one.former)]
+    return "\t".join([one.state_name, one.key, one.name, *more]) + "\n"
+
+
+def remotes_file(root: Path, state_option: Path | None) -> Path:
+    """Where the remotes are kept of a root whose state is below it, or where it was named."""
+    if state_option is None:
+        return root / RESERVED / "remotes"
+    file = Path(os.path.realpath(state_option))
+    return file.with_name(f"{file.name}.remotes")
 
 
 def known_target(place: Place) -> str | None:
@@ -363,18 +383,16 @@ def register(place: Place, remote_key: str, name: str = "", *, gone: Collection[
         raise ValueError("a remote's key is one line without tabs")
     shown = " ".join(name.split()) or remote_key  # a label may hold anything
     state_name = (place.work_copy_of or place.state_file).name
-    ours = KnownRemote(state_name, remote_key, shown)
     before = known_remotes(place.remotes)
+    same = [one for one in before if (one.state_name, one.key) == (state_name, remote_key)]
+    names = [name for one in same for name in (*one.former, one.name) if name != shown]
+    ours = KnownRemote(state_name, remote_key, shown, former=tuple(dict.fromkeys(names)))
     known = [replace(one, gone=True) if one.key in gone else one for one in before]
     if ours not in known:
         known = [one for one in known if one.state_name != state_name] + [ours]
     if known != before:
-        lines = [
-            f"{one.state_name}\t{one.key}\t{one.name}" + ("\tgone\n" if one.gone else "\n")
-            for one in known
-        ]
         with local_error(f"{place.remotes}: cannot be written"):
-            write_aside(place.remotes, "".join(lines))
+            write_aside(place.remotes, "".join(map(_line, known)))
 
 
 def _state_name(remotes: Path, remote_key: str | None, stem: str) -> str:

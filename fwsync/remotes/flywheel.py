@@ -373,7 +373,7 @@ class Flywheel:
 
     async def has_folder(self, path: RelPath) -> bool:
         """See :meth:`fwsync.ports.Movable.has_folder`."""
-        return await self._moving.find(path) is not None
+        return await self._moving.has(path)
 
     def _place(self, path: RelPath) -> Place:
         place = self._tree.place(path)

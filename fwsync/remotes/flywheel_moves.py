@@ -141,6 +141,18 @@ class Moving:
         found = await self._containers.find(self._place(RelPath(f"{folder}/{_ANY_NAME}")))
         return found if found is not None and found.folder == folder else None
 
+    async def has(self, folder: RelPath) -> bool:
+        """Is there a container of this folder now?"""
+        container = await self.find(folder)
+        if container is None:
+            return False
+        address, what = (PLURAL[container.level], container.id), f"the folder {folder!r}"
+        try:
+            await self._api.json("GET", address, what=what)
+        except NotFound:
+            return False
+        return True
+
     async def _relabel(self, container: Container, before: Whereabouts, to: Whereabouts) -> bool:
         await self._put(container, before, to)
         if len(await self._containers.ids_of(to.parent, to.label)) > 1:

@@ -596,24 +596,3 @@ async def test_a_deletion_whose_answer_was_lost_is_done(spoilt: Flywheel, meddle
     await spoilt.delete(entry)
 
     assert await listed(spoilt) == {}
-
-
-@pytest.mark.parametrize("first", ["DELETE", "GET"])
-async def test_a_file_is_not_gone_because_a_server_finds_nothing_any_more(
-    first: str, spoilt: Flywheel, meddler: Meddler
-) -> None:
-    [entry] = await put(spoilt, text("s/e/a/f"))
-    lost = False
-
-    async def meddle(request: web.Request, _: Forward) -> web.StreamResponse | None:
-        nonlocal lost
-        lost = lost or request.method == first
-        return web.json_response({"message": "no such route"}, status=404) if lost else None
-
-    meddler.meddle = meddle
-    with pytest.raises(NotFound, match="nor the acquisition"):
-        await (spoilt.delete(entry) if first == "DELETE" else spoilt.check_gone(entry))
-
-    meddler.meddle = None
-    assert entry == await spoilt.look(entry.path)
-    await spoilt.check_gone(entry)

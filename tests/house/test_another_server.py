@@ -117,6 +117,27 @@ def test_a_project_that_only_changed_its_name_is_not_made_anew(
     assert {} == again.moved()
 
 
+@pytest.mark.parametrize("how", ["fw://", "lab/…/", "--state", "after a run", "by its new name"])
+def test_nor_is_it_however_the_call_or_the_runs_before_named_it(
+    how: str, ground: Ground, desk: Desk, root: Path, tmp_path: Path
+) -> None:
+    name = f"called-{how.strip('-/: …')}"
+    state = ("--state", tmp_path / "elsewhere.db") if how == "--state" else ()
+    assert 0 == desk.run("sync", root, f"lab/{name}", "--create-project", *state).code
+    [first] = [one for one in ground.ask("GET", "/projects") if one["label"] == name]
+    ground.ask("PUT", f"/projects/{first['_id']}", {"label": f"{name} anew"})
+    if how == "after a run":
+        assert 0 == desk.run("sync", root).code
+    if how == "by its new name":
+        assert 0 == desk.run("sync", root, f"lab/{name} anew").code
+    named = {"fw://": f"fw://lab/{name}", "lab/…/": f"lab/{name}/"}.get(how, f"lab/{name}")
+
+    done = desk.run("sync", root, named, "--create-project", *state)
+
+    complains(done, 2, f"lab/{name}", f"lab/{name} anew")
+    assert name not in [one["label"] for one in ground.ask("GET", "/projects")]
+
+
 def test_a_project_that_only_changed_its_name_is_not_gone(
     ground: Ground, desk: Desk, root: Path
 ) -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from fwsync.destinations import Known, merged
 from fwsync.digest import LocalTag
 from fwsync.edits_along import edited_along
 from fwsync.model import Decision, LocalEntry, Mode, RelPath, Verb
 from fwsync.moves import Followed, Move, Spot
-from fwsync.moves_up import Gone, Known, carried_up, folded, merged, now_at, pair
+from fwsync.moves_up import Gone, carried_up, folded, now_at, pair
 from fwsync.plan import DeleteLimits, GuardFacts, make_plan
 from fwsync.reconcile import Rules
 from tests.pure.trees import ALL_DELETIONS, base_entry, local_entry, remote_entry

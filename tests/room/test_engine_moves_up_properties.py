@@ -74,7 +74,7 @@ class Rack(Shelf):
         return True
 
     async def has_folder(self, path: RelPath) -> bool:
-        return any(one.startswith(f"{path}/") for one in self.listing)
+        return not path or any(one.startswith(f"{path}/") for one in self.listing)
 
     def _trouble(self) -> None:
         if trouble := next(self.troubles, None):

@@ -9,7 +9,7 @@ import pytest
 from fwsync.asides import ASIDE
 from fwsync.errors import AuthError
 from fwsync.model import Mode
-from tests.room.rooms import Bench, Ground, X, Y, did, grown, plant
+from tests.room.rooms import TREE, Bench, Ground, X, Y, copies, did, grown, plant
 from tests.room.test_engine_moves_up import rename
 from tests.room.test_engine_moves_up_faults import (
     CHANGES,
@@ -184,4 +184,23 @@ async def test_what_is_deleted_in_a_folder_that_is_turned_back_is_nowhere_twice(
 
     assert sorted(grown(agreed.root).values()) == sorted((await server.held()).values())
     assert len(set(grown(agreed.root).values())) == len(grown(agreed.root))
+    assert {} == did(await agreed.cycle())
+
+
+@pytest.mark.parametrize("mine", [b"x", b"edited here"])
+async def test_what_others_have_written_meanwhile_in_a_folder_taken_back_is_an_edit_there(
+    mine: bytes, agreed: Bench, server: Ground
+) -> None:
+    CHANGES["folder"](agreed)
+    await until_killed(frail(agreed, server, Trouble(after=nth(0, Killed()))), Mode.BOTH)
+    BACK["folder"](agreed)
+    await server.put({"sub-7/e/a/x.dcm": b"edited there"})
+    plant(agreed.root, {X: mine})
+
+    report = await agreed.cycle()
+
+    assert (mine != b"x") == bool(report.conflicts)
+    assert b"edited there" == grown(agreed.root)[X] == (await server.held())[X]
+    assert set(await server.listed()) == set(TREE)
+    assert mine == b"x" or [mine] == copies(agreed.root)
     assert {} == did(await agreed.cycle())

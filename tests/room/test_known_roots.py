@@ -285,6 +285,16 @@ def test_a_folder_above_a_root_is_not_kept_in_step_as_well(
         known_roots.check_alone(root.parent, env)
 
 
+def test_a_link_to_a_folder_around_a_root_is_no_other_folder(
+    root: Path, env: Mapping[str, str], tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(root.parent)
+
+    with pytest.raises(UsageError):
+        known_roots.check_alone(link, env)
+
+
 @pytest.mark.parametrize("became", [thrown_away, gone, another_root])
 def test_a_folder_above_what_was_a_root_once_may_be_kept_in_step(
     became: Callable[[Path, Mapping[str, str]], None], root: Path, env: Mapping[str, str]

@@ -513,8 +513,11 @@ MUTANTS = (
            "    if not body.isascii():\n", "    if False:\n",
            ("tests/remotes/test_slim_pages.py",)),
     Mutant("a file without a size is listed", "remotes/flywheel_slim.py",
-           "_Size = Annotated[int, msgspec.Meta(ge=0)]\n", "_Size = int\n",
+           "_Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]\n", "_Number = int\n",
            ("tests/remotes/test_slim_pages.py",)),
+    Mutant("a deletion is done because nothing is found any more", "remotes/flywheel.py",
+           "            await self.check_gone(entry)\n", "            pass\n",
+           ("tests/contract/test_nothing_is_found.py",)),
     Mutant("a folder that cannot be read is empty", "scanner.py",
            "        why = f\"the folder cannot be opened",
            "        return [], nowhere\n"

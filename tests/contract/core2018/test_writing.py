@@ -592,24 +592,3 @@ async def test_a_form_names_its_part_so_that_every_disk_can_hold_it(
     assert len(part) <= 100
     assert part.endswith(b".nii.gz")
     assert re.fullmatch(rb"[0-9A-Za-z._-]+", part)
-
-
-@pytest.mark.parametrize("first", ["DELETE", "GET"])
-async def test_a_file_is_not_gone_because_a_server_finds_nothing_any_more(
-    first: str, spoilt: Core2018, meddler: Meddler
-) -> None:
-    [entry] = await put(spoilt, text("s/e/a/f"))
-    lost = False
-
-    async def meddle(request: web.Request, _: Forward) -> web.StreamResponse | None:
-        nonlocal lost
-        lost = lost or request.method == first
-        return web.json_response({"message": "no such route"}, status=404) if lost else None
-
-    meddler.meddle = meddle
-    with pytest.raises(NotFound, match="nor the acquisition"):
-        await (spoilt.delete(entry) if first == "DELETE" else spoilt.check_gone(entry))
-
-    meddler.meddle = None
-    assert entry == await spoilt.look(entry.path)
-    await spoilt.check_gone(entry)
