@@ -478,7 +478,7 @@ class Engine:
                 state,
                 rules,
                 unknown=(local, remote),
-                in_scope=lambda path: in_scope(path) and self._has_place(path),
+                in_scope=in_scope,
                 selects=self._policy.reach is not None,
                 waits=self._waits,
             )
@@ -530,10 +530,6 @@ class Engine:
             yield decision
         if self._placer is not None:
             problems += self._placer.end_plan(state)
-
-    def _has_place(self, path: RelPath) -> bool:
-        """Has the layout one for it? Where there are rules, they say so later."""
-        return self._placer is not None or not isinstance(self._layout.address_of(path), Unmappable)
 
     def _without_loss(self, state: State, decision: Decision) -> Decision:
         """A pack that has fewer files here goes up only where deletions may.
