@@ -65,6 +65,19 @@ async def test_several_parts_are_several_files(api: Api, tree: Tree) -> None:
         assert answer.body == content
 
 
+@pytest.mark.parametrize("ends_in", [b"", b"end"], ids=["to-the-end", "inside"])
+async def test_what_is_mostly_zeros_comes_back_and_takes_little_disk(
+    api: Api, tree: Tree, sandbox: Sandbox, ends_in: bytes
+) -> None:
+    content = b"begin" + bytes(32 << 20) + ends_in
+    await api.upload(f"sessions/{tree.session}", {"holes.bin": content})
+
+    answer = await api.ask("GET", f"/sessions/{tree.session}/files/holes.bin")
+    kept = sandbox.site.blobs.path(hashlib.sha384(content).hexdigest())
+    assert answer.body == content
+    assert kept.stat().st_blocks * 512 < len(content) // 2
+
+
 @pytest.mark.row("files-versions", "file-version")
 async def test_the_same_name_again_is_the_next_version(api: Api, tree: Tree) -> None:
     where = f"acquisitions/{tree.acquisition}"

@@ -20,13 +20,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 WRITERS = 4  # threads
 KEEP_IN_MEMORY = 1 << 20  # bytes gathered before they are written aside
+HOLE_FROM = 1 << 12  # bytes
+ZEROS = bytes(4 << 20)  # no more than that comes at a time
 SYNC_FROM = 1 << 20  # bytes
 
 
@@ -153,7 +155,8 @@ class Aside:
 
     def _store(self, pending: list[bytes]) -> None:
         with self._path.open("ab") as file:
-            file.writelines(pending)
+            for data in pending:
+                append(file, data)
 
     def _discard(self) -> None:
         with self._lock:
@@ -197,6 +200,19 @@ class Incoming(Aside):
                 self._store(pending)
                 self._blobs.publish(self._path, blob)
             return blob
+
+
+def append(file: BinaryIO, data: bytes) -> None:
+    """Write at the end of a file; many zeros at a time become a hole, which takes no disk.
+
+    What large files are tried with is hardly ever more than that, and the disks that it is tried
+    on are small.
+    """
+    if len(data) >= HOLE_FROM and ZEROS.startswith(data):
+        file.truncate(file.seek(0, os.SEEK_END) + len(data))
+        file.seek(0, os.SEEK_END)
+    else:
+        file.write(data)
 
 
 def _sync(path: Path) -> None:

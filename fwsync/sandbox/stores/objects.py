@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import StreamReader
 
-from fwsync.sandbox.kept.blobs import Aside, Blob, Blobs
+from fwsync.sandbox.kept.blobs import Aside, Blob, Blobs, append
 
 HOLD_S: Final = 6 * 3600  # seconds that an object waits to be finalized
 MAX_HELD: Final = 10_000  # keys; the oldest go
@@ -203,7 +203,7 @@ def _joined(pieces: Sequence[Piece], aside: Path) -> Piece:
                 with piece.path.open("rb") as part:
                     while data := part.read(COPY):
                         sha.update(data)
-                        whole.write(data)
+                        append(whole, data)
             size = whole.tell()
     except BaseException:
         aside.unlink(missing_ok=True)
